@@ -1,0 +1,163 @@
+"""Entries: what happened, written in the transaction of the fact they record.
+
+An entry is inserted without any global lock and has no place yet; the sequencer (in the signer) gives it a leaf
+index and puts it under a signed checkpoint. Refusals are recorded in a transaction of their own. Never in an
+entry: codes, PINs, tokens, seeds, signature values, document content.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Connection, insert
+
+from signing_service.db.tables import entry
+from signing_service.ids import draw
+from signing_service.tlog.verify import canonical
+
+FORMAT = 1  # of the body; a reader refuses what it does not know
+
+
+class Event(StrEnum):
+    """Everything that is recorded. `subject:action[:phase]`."""
+
+    SUBMITTED = "signing-request:submit"
+    SUBMIT_DENIED = "signing-request:submit:denied"
+    SUBMIT_REFUSED = "signing-request:submit:refused"    # the file itself could not be accepted
+    BATCHED = "batch:create"
+    WITHDRAWN = "signing-request:withdraw"
+    REFUSED = "signing-request:refuse"
+    EXPIRED = "signing-request:expire"
+    SIGNED = "signing-request:signed"
+    FINISH_FAILED = "signing-request:finish:failed"
+    DELIVERED = "signing-request:deliver"
+    OUTSIDE_TIMESTAMP = "timestamp:receive"
+    WEBHOOK_DELIVERED = "webhook:deliver"
+    WEBHOOK_GIVEN_UP = "webhook:give-up"
+    AUDITOR_READ = "audit:read"
+    CLIENT_CHANGED = "client:change"
+    AGENCY_CHANGED = "agency:change"
+    TOKEN_ISSUED = "token:issue"                         # noqa: S105 - the name of an event
+    TOKEN_REFUSED = "token:refuse"                       # noqa: S105 - the name of an event
+
+    CODE_ACCEPTED = "code:accepted"
+    CODE_REJECTED = "code:rejected"
+    CODE_LOCKED = "code:locked"
+    CODE_UNLOCKED = "code:unlocked"
+    CODE_ENROLLING = "code:enrol"
+    CODE_ENROLLED = "code:enrol:complete"
+    CONFIRMED = "signing-request:confirm"
+    CONFIRM_DENIED = "signing-request:confirm:denied"
+    INTENT = "signature:intent"
+    DONE = "signature:done"
+    FAILED = "signature:failed"
+    UNKNOWN_OUTCOME = "signature:unknown-outcome"
+    TIMESTAMP = "timestamp:issue"
+    BOOTSTRAPPED = "operator:bootstrap"
+    OPERATOR_ADDED = "operator:add"
+    OPERATOR_CHANGED = "operator:change"
+    SIGNATORY_ADDED = "signatory:add"
+    SIGNATORY_CHANGED = "signatory:change"
+    KEY_MADE = "key:make"
+    KEY_DESTROYED = "key:destroy"
+    KEY_FAILED = "key:make:failed"
+    CREDENTIAL_ADDED = "credential:add"
+    CERTIFICATE_REQUESTED = "credential:csr"
+    CERTIFICATE_IMPORTED = "credential:import"
+    CREDENTIAL_STATE = "credential:state"
+    POLICY_ACTIVATED = "policy:activate"
+    SIGNER_STARTED = "signer:start"
+    TAMPERED = "signer:tampered"                         # a row's MAC was wrong; nothing was done with it
+    ENTRY_UNPROVEN = "log:entry-unproven"                # a signer's entry came to the sequencer without its MAC
+
+
+FRONT_EVENTS = frozenset({
+    Event.SUBMITTED, Event.SUBMIT_DENIED, Event.SUBMIT_REFUSED, Event.BATCHED, Event.WITHDRAWN, Event.REFUSED,
+    Event.EXPIRED, Event.SIGNED, Event.FINISH_FAILED, Event.DELIVERED, Event.OUTSIDE_TIMESTAMP,
+    Event.WEBHOOK_DELIVERED, Event.WEBHOOK_GIVEN_UP, Event.AUDITOR_READ, Event.CLIENT_CHANGED,
+    Event.AGENCY_CHANGED, Event.TOKEN_ISSUED, Event.TOKEN_REFUSED,
+})
+SIGNER_EVENTS = frozenset(Event) - FRONT_EVENTS
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is to be recorded. `actor` is `kind:id`, such as `client:cl_…`, `operator:op_…`, `job:expiry`."""
+
+    event: Event
+    actor: str
+    outcome: str = "ok"
+    client_id: str | None = None
+    signatory_id: str | None = None
+    agency_code: str | None = None
+    credential_id: str | None = None
+    signing_request_id: str | None = None
+    document_digest: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+INDEXED = ("client_id", "signatory_id", "agency_code", "credential_id", "signing_request_id", "document_digest")
+
+
+def instant(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, so that text sorts as time does."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def body(entry_id: str, now: datetime, fact: Fact) -> bytes:
+    """The canonical bytes of an entry: exactly these are the leaf. Fields without a value are left out."""
+    fields: dict[str, Any] = {
+        "v": FORMAT, "id": entry_id, "at": instant(now), "event": fact.event.value, "actor": fact.actor,
+        "outcome": fact.outcome, "data": fact.data,
+    }
+    fields |= {name: value for name in INDEXED if (value := getattr(fact, name)) is not None}
+    return canonical(fields)
+
+
+@dataclass(frozen=True)
+class EntryMac:
+    """How the signer proves its own entries until they are sequenced: a key that only a signer can derive."""
+
+    signer_id: str
+    key: bytes
+
+    def over(self, leaf: bytes) -> bytes:
+        return hmac.digest(self.key, leaf, sha256)
+
+
+def record(tx: Connection, now: datetime, *facts: Fact, mac: EntryMac | None = None) -> None:
+    """Insert entries into the transaction of the facts they record."""
+    rows = [_row(now, fact, mac) for fact in facts]
+    if rows:
+        tx.execute(insert(entry), rows)
+
+
+def _row(now: datetime, fact: Fact, mac: EntryMac | None) -> dict[str, Any]:
+    entry_id = draw("en")
+    leaf = body(entry_id, now, fact)
+    row: dict[str, Any] = {
+        "id": entry_id, "at": now, "event": fact.event.value, "actor": fact.actor, "outcome": fact.outcome,
+        "body": leaf.decode(),
+    }
+    row |= {name: getattr(fact, name) for name in INDEXED}
+    if mac is not None:
+        row |= {"mac": mac.over(leaf), "mac_by": mac.signer_id}
+    return row
+
+
+def disagreements(row: Any) -> list[str]:
+    """Which columns of an entry row do not say what its body says (the body is what the tree covers)."""
+    content = json.loads(row.body)
+    expected = {"id": content.get("id"), "event": content.get("event"), "actor": content.get("actor"),
+                "outcome": content.get("outcome")}
+    expected |= {name: content.get(name) for name in INDEXED}
+    wrong = [name for name, value in expected.items() if getattr(row, name) != value]
+    if instant(row.at) != content.get("at"):
+        wrong.append("at")
+    return wrong

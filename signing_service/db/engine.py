@@ -1,0 +1,116 @@
+"""Connections to SQLite or PostgreSQL that behave the same where it matters.
+
+SQLite: WAL, `synchronous=FULL` (a commit that returned is on disk), `BEGIN IMMEDIATE` (a writer waits its turn
+instead of failing half-way). PostgreSQL: READ COMMITTED, connections checked before use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from signing_service.errors import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_SECONDS = 15  # how long an SQLite writer waits for its turn; the signer holds the lock for milliseconds
+
+
+class Database:
+    """A pool of connections. `write()` commits at the end of its block or rolls back whole; `read()` never writes."""
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _sqlite(url, pool_size) if self.is_sqlite else _postgresql(url, pool_size)
+        self._threads = ThreadPoolExecutor(pool_size, thread_name_prefix="db")
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is durable when the block has ended without an exception.
+
+        Raises Unavailable where the database is away or full; then nothing of the block was kept, unless the
+        connection broke during COMMIT, which callers resolve by looking for their key.
+        """
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading. Whatever it writes is rolled back."""
+        with _translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.execution_options(signing_read=True)
+            yield connection
+
+    async def run(self, block: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one synchronous database block in a thread of the pool, as many at a time as there are connections."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: block(*args, **kwargs))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except PoolTimeout as error:
+        raise Unavailable("The database is busy. Try again shortly.", code="database-busy", retry_after=2) from error
+    except DBAPIError as error:
+        if _is_outage(error):
+            raise Unavailable("The database does not answer. Try again shortly.", code="database-away") from error
+        raise
+    except SQLAlchemyError:
+        raise
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    """Is the database at fault (away, locked, full, read-only), and not the statement?"""
+    return error.connection_invalidated or type(error).__name__ in {"OperationalError", "InterfaceError"}
+
+
+def _postgresql(url: str, pool_size: int) -> Engine:
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"),
+        pool_size=pool_size, max_overflow=2, pool_timeout=5, pool_pre_ping=True, isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
+    )
+
+
+def _sqlite(url: str, pool_size: int) -> Engine:
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url, poolclass=QueuePool, pool_size=pool_size, max_overflow=2, pool_timeout=BUSY_SECONDS,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver must not open transactions behind our back
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("signing_read", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    if path and path != ":memory:" and Path(path).exists():
+        os.chmod(path, 0o640)
+    return engine

@@ -1,0 +1,30 @@
+"""Identifiers: UUID version 7 (RFC 9562 5.7) with a prefix that says what they name, and the matching code."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+import uuid
+from collections.abc import Iterable
+
+
+def draw(prefix: str) -> str:
+    """A fresh id such as `sr_0193…`: ordered by the millisecond it was drawn in, 74 bits of it random."""
+    return f"{prefix}_{uuid7().hex}"
+
+
+def uuid7() -> uuid.UUID:
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    return uuid.UUID(int=value)
+
+
+def matching_code(lines: Iterable[tuple[str, str]]) -> str:
+    """Six digits that both screens show, from (signing request id, document digest) pairs in any order.
+
+    The ids are drawn by us after submission, so a client cannot search for two documents with one code.
+    """
+    text = "\n".join(f"{request_id} {digest}" for request_id, digest in sorted(lines))
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 1_000_000
+    return f"{number:06d}"
