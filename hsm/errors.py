@@ -1,4 +1,4 @@
-"""What can go wrong at the device, as five kinds. Pure: anyone may import.
+"""What can go wrong at the device, as six kinds. Pure: anyone may import.
 
 ```
 DeviceError
@@ -6,7 +6,8 @@ DeviceError
 ├── DeviceBusy          our own queue before the device is full; nothing was asked of it
 ├── KeyNotFound         token and login are known to be good and the key is not there
 ├── PinRejected         the PIN was wrong; it is never tried twice, for tokens that lock
-└── Unsupported         this module cannot do what was asked; `doctor` names what is missing
+├── Unsupported         this module cannot do what was asked; `doctor` names what is missing
+└── Tampered            a MAC does not fit: somebody changed, moved or brought back a row or a sealed secret
 ```
 
 Messages name the cause and the remedy and never contain a PIN, a seed or a key.
@@ -38,3 +39,7 @@ class PinRejected(DeviceError):
 
 class Unsupported(DeviceError):
     """The module lacks a mechanism, a key size or a slot that was asked for."""
+
+
+class Tampered(DeviceError):
+    """A row's MAC or a sealed secret does not fit. The device is well; the data is not ours."""
