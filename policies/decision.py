@@ -57,7 +57,7 @@ class Appearance(StrEnum):
     TEXT = "text"
 
 
-# Decree 30/2020, Annex III; ours are the codes of the two kinds that have none, of appendix files and the rest.
+# Decree 30/2020, Annex III; ours are the codes for kinds without one, for appendix files and the rest.
 DOCUMENT_TYPES = MappingProxyType({
     "NQ": "nghị quyết", "QĐ": "quyết định", "CT": "chỉ thị", "QC": "quy chế", "QyĐ": "quy định",
     "TC": "thông cáo", "TB": "thông báo", "HD": "hướng dẫn", "CTr": "chương trình", "KH": "kế hoạch",
@@ -99,7 +99,7 @@ def document_type(code: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that a policy may ask about one signing request. ValueError for a naive time or a negative number."""
+    """What a policy may ask about one signing request. ValueError for a naive time or a negative number."""
 
     now: datetime
     document_type: str  # as `document_type()` gives it; an unknown one is refused by the rules

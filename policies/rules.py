@@ -201,7 +201,7 @@ class OwnAgency:
 
 @dataclass(frozen=True)
 class SealAfterSignature:
-    """Decree 30/2020, Art. 32: a seal only on what the authorised person signed and on the agency's copies."""
+    """Decree 30/2020, Art. 32: a seal only on what an authorised person signed, and on copies."""
 
     def says(self) -> str:
         kinds = listed(COPIES | {APPENDIX})
@@ -289,7 +289,8 @@ class Hours:
         clock = local.time()
         inside = self.start <= clock and (self.until is None or clock < self.until)
         permits = inside and DAYS[local.weekday()] in self.days
-        why = f"{DAYS[local.weekday()]} {clock:%H:%M} local time; signing hours are {self._days()} {self._span()}"
+        moment = f"{DAYS[local.weekday()]} {clock:%H:%M} local time"
+        why = f"{moment}; signing hours are {self._days()} from {self._span()}"
         return Finding("hours", permits, why)
 
     def _days(self) -> str:
@@ -333,7 +334,8 @@ class Pages:
         return f"documents have 1 to {self.most} pages"
 
     def check(self, facts: Facts) -> Finding:
-        return Finding("pages", 1 <= facts.pages <= self.most, f"{facts.pages} pages, 1 to {self.most} allowed")
+        permits = 1 <= facts.pages <= self.most
+        return Finding("pages", permits, f"{facts.pages} pages, 1 to {self.most} permitted")
 
 
 @dataclass(frozen=True)
