@@ -1,0 +1,80 @@
+"""Bringing a database to the shape this version expects, and refusing to work on any other shape.
+
+Migrations are expand, then contract: a version adds what it needs, and only the version after it removes what is
+no longer used, so that two versions may run side by side during an upgrade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from signing_service.db.engine import Database
+from signing_service.errors import WrongState
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+ONE_AT_A_TIME = 7_411_983_246_501  # any fixed number: the key of a PostgreSQL advisory lock
+
+
+def upgrade(url: str) -> str:
+    """Bring the database at `url` to this version's shape, in one transaction, and return its revision.
+
+    Repeatable, and safe to start on several nodes at once: the second waits, and finds nothing to do.
+    """
+    with _connected(url) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
+        command.upgrade(_config(connection), "head")
+        return _revision(connection) or ""
+
+
+def current(url: str) -> str | None:
+    """The revision the database says it has; None for a database without our tables."""
+    with _connected(url) as connection:
+        return _revision(connection)
+
+
+def head() -> str:
+    """The revision this version of the program expects."""
+    return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
+
+
+def check(url: str) -> None:
+    """Raises WrongState unless the database has exactly the shape this version expects."""
+    found, expected = current(url), head()
+    if found is None:
+        remedy = "Run `signing-service database migrate`."
+        raise WrongState(f"The database has no tables yet. {remedy}", code="database-empty")
+    if found != expected:
+        raise WrongState(
+            f"The database is at revision {found} and this version expects {expected}. "
+            "Run `signing-service database migrate` with the newest version.", code="database-revision",
+        )
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    database = Database(url, pool_size=1)
+    try:
+        with database.write() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()

@@ -1,0 +1,136 @@
+"""A real PostgreSQL for the tests: a cluster of this process's own in a temporary directory, on a unix socket.
+
+    url = postgres.fresh_database()      # the cluster starts with the first call and goes away with the process
+
+Each xdist worker has one. It cannot run as root, so as root it runs as the user `postgres`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import psycopg
+import pytest
+
+OWNER = "postgres"
+START_SECONDS = 30
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running server. `stop()` and `start()` are for tests that take the database away."""
+
+    directory: Path
+    binaries: Path
+    durable: bool
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    def url(self, database: str, user: str = OWNER) -> str:
+        return f"postgresql://{user}@/{database}?host={self.directory}"
+
+    def start(self) -> None:
+        options = ["-c", "listen_addresses=", "-k", str(self.directory), "-c", "max_connections=60"]
+        options += [] if self.durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
+        with (self.directory / "log").open("ab") as log:
+            _RUNNING[self] = subprocess.Popen(
+                [*_as_owner(), str(self.binaries / "postgres"), "-D", str(self.data), *options],
+                stdout=log, stderr=log, start_new_session=True, cwd="/",
+            )
+        self._await()
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT breaks off what is under way and closes cleanly, SIGQUIT leaves recovery to the next start."""
+        process = _RUNNING.pop(self, None)
+        if process is not None:
+            process.send_signal(how)
+            process.wait(30)
+
+    def _await(self) -> None:
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > until or _RUNNING[self].poll() is not None:
+                    raise RuntimeError((self.directory / "log").read_text()) from None
+                time.sleep(0.05)
+            else:
+                return
+
+
+_RUNNING: dict[Cluster, subprocess.Popen[bytes]] = {}
+
+
+def available() -> bool:
+    return _binaries() is not None and (os.geteuid() != 0 or shutil.which("setpriv") is not None)
+
+
+@cache
+def cluster(*, durable: bool = False) -> Cluster:
+    """This process's cluster. `durable` ones keep fsync on, for tests that pull the plug."""
+    binaries = _binaries()
+    if binaries is None:
+        raise RuntimeError("PostgreSQL is not installed")
+    made = Cluster(Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), binaries, durable)
+    if os.geteuid() == 0:
+        shutil.chown(made.directory, OWNER, OWNER)
+    subprocess.run(
+        [*_as_owner(), str(binaries / "initdb"), "-D", str(made.data), "-U", OWNER, "-A", "trust", "-E", "UTF8",
+         "--locale", "C.UTF-8", "--no-sync"],
+        check=True, stdout=subprocess.DEVNULL, cwd="/",
+    )
+    atexit.register(_remove, made)
+    made.start()
+    return made
+
+
+def fresh_database(*, durable: bool = False) -> str:
+    """The url of an empty database that nobody else has; its owner is the superuser `postgres`."""
+    server = cluster(durable=durable)
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return server.url(name)
+
+
+def as_role(url: str, role: str) -> str:
+    """The same database for another role; the cluster trusts its own socket."""
+    return url.replace(f"//{OWNER}@", f"//{role}@", 1)
+
+
+def _remove(made: Cluster) -> None:
+    made.stop()
+    shutil.rmtree(made.directory, ignore_errors=True)
+
+
+def _binaries() -> Path | None:
+    installed = Path("/usr/lib/postgresql")
+    found = sorted((int(p.name), p / "bin") for p in installed.glob("*") if (p / "bin" / "initdb").exists())
+    return found[-1][1] if found else None
+
+
+def _as_owner() -> list[str]:
+    """The prefix of a command that runs as `postgres` and is ended when we die, however we die."""
+    ended = ["setpriv", "--pdeathsig", "INT"]
+    if os.geteuid() != 0:
+        return ended if shutil.which("setpriv") else []
+    user = pwd.getpwnam(OWNER)
+    return [*ended, "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
+
+
+requires_postgres = pytest.mark.skipif(not available(), reason="PostgreSQL 15 or later is not installed")
