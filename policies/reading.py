@@ -176,6 +176,8 @@ def _locate(text: str) -> dict[Path, int]:
         if statement.lstrip().startswith("["):
             table = _header(parsed, statement.lstrip().startswith("[["), latest)
             lines.setdefault(table, number)
+            if isinstance(table[-1], int):
+                lines.setdefault(table[:-1], number)  # a list of tables begins with its first
         else:
             for path in _paths(parsed):
                 lines.setdefault((*table, *path), number)
