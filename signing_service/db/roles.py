@@ -19,7 +19,7 @@ from signing_service.errors import Invalid, Unsupported
 
 SIGNER_SETS = ("leaf_index", "mac", "mac_by")  # of an entry, and nothing else
 ROLE_NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
-SIGNER_CHANGES_OF_FRONT = ("signing_request",)  # the state moves to signing, finishing or failed with the outcome
+SIGNER_MOVES = ("state", "reason", "confirmation_id", "tail_digest", "ended_at")  # a signing request, with its outcome
 
 
 def grant(url: str, front_role: str, signer_role: str) -> None:
@@ -79,7 +79,7 @@ def _front(role: str) -> Iterable[str]:
 
 def _signer(role: str) -> Iterable[str]:
     yield f"GRANT INSERT, UPDATE, DELETE ON {_names(SIGNER)} TO {role}"
-    yield f"GRANT UPDATE ON {', '.join(SIGNER_CHANGES_OF_FRONT)} TO {role}"
+    yield f"GRANT UPDATE ({', '.join(SIGNER_MOVES)}) ON signing_request TO {role}"
     yield f"GRANT INSERT ON entry TO {role}"
     yield f"GRANT UPDATE ({', '.join(SIGNER_SETS)}) ON entry TO {role}"
 

@@ -223,11 +223,14 @@ def keys_and_people() -> None:
         "code_state",
         sa.Column("owner", sa.String(40), primary_key=True),
         sa.Column("last_step", sa.BigInteger, nullable=False),
+        sa.Column("attempts", sa.BigInteger, nullable=False),
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("failures_today", sa.Integer, nullable=False),
         sa.Column("today", sa.String(10), nullable=False),
         sa.Column("locks", sa.Integer, nullable=False),
         sa.Column("locked_until", Instant),
+        sa.Column("suspicion", sa.Float, nullable=False),
+        sa.Column("suspicion_at", Instant, nullable=False),
         sa.Column("hard_locked", sa.Boolean, nullable=False),
     )
     op.create_table(
