@@ -81,7 +81,11 @@ WARNINGS = MappingProxyType({
     "embedded-files": "other files are embedded in it",
     "optional-content": "it has layers that can be shown or hidden",
     "form-fields": "it has form fields that can be filled in later",
+    "annotations": "it has notes or drawings that lie over its pages",
+    "hybrid-references": "older and newer readers find their way through it differently, as in files from Word",
     "earlier-signature": "it carries an earlier signature",
+    "earlier-signature-broken": "an earlier signature does not fit the bytes it covers",
+    "changed-after-signature": "it was changed after an earlier signature in a way that signature does not permit",
 })
 
 
