@@ -1,0 +1,94 @@
+"""What the front's use cases are handed: one frozen value, opened once, closed in the opposite order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from signing_service.db.engine import Database
+from signing_service.documents import Documents
+from signing_service.front.authorities import Authorities, trust_roots
+from signing_service.front.metrics import Metrics
+from signing_service.front.outbound import AllowList, Outbound
+from signing_service.front.settings import FrontSettings
+from signing_service.front.tally import Tally
+from signing_service.front.turns import Turns
+from signing_service.front.watch import Watch
+from signing_service.pdf import Pool
+from signing_service.wire.client import SignerClient
+
+Clock = Callable[[], datetime]
+WRONG_CODES = 30             # of one client, whoever's codes they were: a slip now and then, not a search
+WRONG_CODES_SECONDS = 600.0
+
+
+def system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The front half at run time. It holds no key and no PIN: those are the signer's."""
+
+    settings: FrontSettings
+    db: Database
+    documents: Documents
+    pool: Pool
+    signer: SignerClient
+    outbound: Outbound
+    authorities: Authorities
+    clock: Clock
+    metrics: Metrics
+    watch: Watch
+    turns: Turns        # one confirmation of a signing request at a time
+    wrong_codes: Tally  # by client
+    secret: bytes  # 32 bytes that webhook keys and fingerprints derive from
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: FrontSettings, *, signer: SignerClient | None = None, pool: Pool | None = None,
+    outbound: Outbound | None = None, clock: Clock = system_clock,
+) -> AsyncIterator[Runtime]:
+    """Open everything the settings name. What is handed in is used as it is and stays open afterwards.
+
+    ValueError when the secret's file is missing or has the wrong size; the database and the signer are asked
+    only when they are needed.
+    """
+    secret, metrics = settings.front_secret(), Metrics()
+    async with AsyncExitStack() as stack:
+        db = Database(settings.database_url, pool_size=settings.database_connections)
+        stack.callback(db.close)
+        if outbound is None:
+            outbound = Outbound(AllowList.of(settings.outbound_hosts, settings.outbound_networks))
+            stack.push_async_callback(outbound.close)
+        if signer is None:
+            signer = SignerClient(settings.sign_socket)
+            stack.push_async_callback(signer.close)
+        if pool is None:
+            pool = await stack.enter_async_context(_pool(settings, metrics))
+        watch = Watch(db, most=settings.most_waiting)
+        stack.push_async_callback(watch.close)
+        yield Runtime(
+            settings=settings, db=db, documents=Documents(settings.documents), pool=pool, signer=signer,
+            outbound=outbound, authorities=_authorities(settings, outbound, clock), clock=clock, metrics=metrics, watch=watch, turns=Turns(),
+            wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), secret=secret,
+        )
+
+
+def _authorities(settings: FrontSettings, outbound: Outbound, clock: Clock) -> Authorities:
+    return Authorities(outbound, settings.tsa_urls, trust_roots(settings.trust_roots), clock)
+
+
+@asynccontextmanager
+async def _pool(settings: FrontSettings, metrics: Metrics) -> AsyncIterator[Pool]:
+    size = settings.pdf_workers or max(2, os.cpu_count() or 1)
+    pool = Pool(size, observe=lambda stage, seconds: metrics.stages.labels(stage).observe(seconds))
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.close()
