@@ -1,0 +1,84 @@
+"""The visible signature: lines of text in an embedded TrueType font.
+
+The font is a subset of a real file with Vietnamese letters and the text is NFC, so that what is seen can also be
+searched and read aloud. The text is fitted into its box; a box too small makes small letters, not lost ones.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pyhanko.pdf_utils.font.opentype import GlyphAccumulatorFactory
+from pyhanko.pdf_utils.layout import AxisAlignment, Margins, SimpleBoxLayoutRule
+from pyhanko.pdf_utils.text import TextBoxStyle
+from pyhanko.sign.fields import SigFieldSpec
+from pyhanko.sign.signers.cms_embedder import SigAppearanceSetup
+from pyhanko.stamp import TextStampStyle
+
+from signing_service.pdf.work import Appearance, Box, Refused
+
+_FONT_SIZE: Final = 10
+_LARGEST_COORDINATE: Final = 14_400.0  # ISO 32000-2 annex C: 200 inches
+_MARGINS: Final = Margins(2, 2, 2, 2)
+_LINES: Final = 12
+_LINE_LENGTH: Final = 200
+
+
+def field_for(name: str, appearance: Appearance | None, pages: int) -> SigFieldSpec:
+    """The signature field: in its box, or invisible on the first page."""
+    if appearance is None:
+        return SigFieldSpec(name)
+    box = appearance.box
+    if not 1 <= box.page <= pages:
+        raise Refused("wrong-place", f"There is no page {box.page} to put the signature on.")
+    if not _sensible(box):
+        raise Refused("wrong-place", "The box of the visible signature is empty or outside any page.")
+    return SigFieldSpec(name, on_page=box.page - 1, box=_rounded(box))
+
+
+def _rounded(box: Box) -> tuple[int, int, int, int]:
+    return round(box.left), round(box.bottom), round(box.right), round(box.top)
+
+
+def _sensible(box: Box) -> bool:
+    corners = (box.left, box.bottom, box.right, box.top)
+    finite = all(math.isfinite(each) and abs(each) <= _LARGEST_COORDINATE for each in corners)
+    return finite and box.right - box.left >= 1 and box.top - box.bottom >= 1
+
+
+def drawn(appearance: Appearance | None, signing_time: datetime) -> SigAppearanceSetup | None:
+    """What pyHanko draws into the field, or nothing for an invisible one."""
+    if appearance is None:
+        return None
+    return SigAppearanceSetup(
+        style=_style(appearance.font),
+        timestamp=signing_time,
+        name=None,
+        text_params={"text": _text(appearance.lines)},
+    )
+
+
+def _text(lines: tuple[str, ...]) -> str:
+    printable = ["".join(c for c in unicodedata.normalize("NFC", line) if c.isprintable()) for line in lines]
+    kept = [line.strip()[:_LINE_LENGTH] for line in printable if line.strip()]
+    if not kept or len(kept) > _LINES:
+        raise Refused("wrong-appearance", f"A visible signature has one to {_LINES} lines of text.")
+    return "\n".join(kept)
+
+
+def _style(font: Path) -> TextStampStyle:
+    return TextStampStyle(
+        border_width=0,
+        background=None,
+        stamp_text="%(text)s",
+        text_box_style=TextBoxStyle(
+            font=GlyphAccumulatorFactory(str(font), font_size=_FONT_SIZE), font_size=_FONT_SIZE
+        ),
+        inner_content_layout=SimpleBoxLayoutRule(
+            x_align=AxisAlignment.ALIGN_MIN, y_align=AxisAlignment.ALIGN_MID, margins=_MARGINS
+        ),
+    )

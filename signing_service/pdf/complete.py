@@ -1,0 +1,113 @@
+"""Complete a signed document: the value and the timestamp go into their place, and the result is validated.
+
+A pure function of stored things: the same order gives the same bytes, by anybody, any number of times. If we die
+before the rename nothing has happened; after it the file is whole. Nothing gets its final name unless it
+validates: the whole file covered, the value made by the certificate's key over the digest that was confirmed, the
+chain as given, the timestamp over this value, and every earlier signature as it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import BinaryIO
+
+from asn1crypto import x509
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
+from pyhanko.sign.validation.status import PdfSignatureStatus
+from pyhanko_certvalidator import ValidationContext
+
+from signing_service.pdf import cms
+from signing_service.pdf.certificate import made_by
+from signing_service.pdf.files import appearing
+from signing_service.pdf.place import digests, filled, place_in
+from signing_service.pdf.reading import digest_of, reader_of, refusing
+from signing_service.pdf.signatures import (
+    covers_whole_file,
+    embedded_signatures,
+    standings,
+    status_of,
+    untrusting,
+)
+from signing_service.pdf.work import Completed, CompleteOrder, Level, Refused
+
+
+def complete(order: CompleteOrder) -> Completed:
+    """Write the signed document, validated and durable.
+
+    Raises `Refused`: wrong-order, wrong-tail, not-what-was-confirmed (document and tail do not give `to_sign`),
+    wrong-value (not made by this certificate's key), place-too-small, invalid-output. Then no output is there.
+    """
+    if (order.level is Level.B_T) != (order.timestamp_token is not None):
+        raise Refused("wrong-order", f"Level {order.level} and the timestamp token do not agree.")
+    with order.document.open("rb") as document, appearing(order.output) as output:
+        signed_tail = _signed_tail(order, document, order.tail.read_bytes())
+        document.seek(0)
+        shutil.copyfileobj(document, output, 1 << 20)
+        output.write(signed_tail)
+        size = output.tell()
+        output.flush()
+        _validate(order, document, output)
+    return Completed(digest=digest_of(order.output), size=size)
+
+
+def _signed_tail(order: CompleteOrder, document: BinaryIO, tail: bytes) -> bytes:
+    """The tail with its place filled, once it is certain that this is what was confirmed and signed."""
+    place = place_in(tail, document.seek(0, 2))
+    message = digests(document, tail, place, order.algorithm.digest).message
+    attributes = cms.signed_attributes(order.certificate, message)
+    if cms.to_sign(order.algorithm, attributes) != order.to_sign:
+        raise Refused("not-what-was-confirmed", "Document and tail are not the ones that were confirmed.")
+    if not made_by(order.certificate, order.algorithm, order.to_sign, order.signature_value):
+        raise Refused("wrong-value", "The signature value was not made by the certificate's key.")
+    container = cms.container(
+        order.certificate, order.chain, order.algorithm, attributes, order.signature_value, order.timestamp_token
+    )
+    return filled(tail, place, container)
+
+
+def _validate(order: CompleteOrder, document: BinaryIO, output: BinaryIO) -> None:
+    with refusing():
+        after = reader_of(output)
+        ours = _ours(after)
+        problem = _problem(ours, order)
+        if problem is not None:
+            raise Refused("invalid-output", f"The signed document does not validate: {problem}.")
+        before = standings(reader_of(document))
+        now = standings(after) if before else {}
+        if any(not now[each].stands_as_well_as(standing) for each, standing in before.items()):
+            raise Refused("invalid-output", "An earlier signature of the document would be broken.")
+
+
+def _ours(after: PdfFileReader) -> EmbeddedPdfSignature:
+    """The signature that covers the whole file; there can be only one, because the later one covers the earlier."""
+    for _, embedded in embedded_signatures(after):
+        if embedded is not None and covers_whole_file(embedded):
+            return embedded
+    raise Refused("invalid-output", "No signature of the signed document covers all of it.")
+
+
+def _problem(ours: EmbeddedPdfSignature, order: CompleteOrder) -> str | None:
+    status = status_of(ours, _as_given(order, ours), untrusting())
+    if not isinstance(status, PdfSignatureStatus) or not (status.intact and status.valid):
+        return "the signature does not verify"
+    if ours.signer_cert.dump() != order.certificate:
+        return "it names another certificate"
+    if not status.trusted:
+        return f"the certificate's chain does not validate ({status.trust_problem_indic})"
+    stamped = status.timestamp_validity
+    if order.timestamp_token is not None and not (stamped and stamped.intact and stamped.valid):
+        return "the timestamp does not belong to this signature"
+    return None
+
+
+def _as_given(order: CompleteOrder, ours: EmbeddedPdfSignature) -> ValidationContext:
+    """Trust in the top of the given chain, at the signing time: a question of form, the same answer next year."""
+    given = [x509.Certificate.load(each) for each in (order.certificate, *order.chain)]
+    return ValidationContext(
+        trust_roots=given[-1:],
+        other_certs=given[:-1],
+        allow_fetching=False,
+        moment=ours.self_reported_timestamp,
+        best_signature_time=ours.self_reported_timestamp,
+    )

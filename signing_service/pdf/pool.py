@@ -1,0 +1,208 @@
+"""The pool: pdf workers, one document at a time each, and the queue before them.
+
+A worker that crashes, runs out of memory, CPU or time is killed with its whole process group and replaced; its
+document is refused, everybody else's goes on. One slot is always free for finishing: a document that was signed
+must leave, however many are being looked at. A client has one slot for looking, so that one client's bombs are
+one client's problem.
+
+The pool belongs to one event loop: `await start()`, use, `await close()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from signing_service.errors import Invalid, TooMany, Unavailable
+from signing_service.pdf.messages import AnyOrder, Outcome, ProtocolError, Verb, decoded
+from signing_service.pdf.work import (
+    Completed,
+    CompleteOrder,
+    Judgement,
+    JudgeOrder,
+    Limits,
+    Look,
+    LookOrder,
+    Prepared,
+    PrepareOrder,
+)
+from signing_service.pdf.worker import Gone, Worker
+
+# A look takes 5 ms: a full queue of ordinary documents is gone in a second or two, and a client that waits longer
+# is better told so.
+_WAITING: Final = 256
+_WAITING_PER_CLIENT: Final = 64
+_RETRY_AFTER: Final = 2  # seconds
+_SPAWN_AGAIN: Final = 1.0  # seconds; the machine is out of processes or memory, and hurrying does not help
+
+_T = TypeVar("_T")
+Observe = Callable[[str, float], None]
+
+
+def _unobserved(stage: str, seconds: float) -> None:
+    """Nobody counts."""
+
+
+class WorkerFailed(Exception):
+    """The cause behind an answer, for the log: what happened in the worker."""
+
+
+class Pool:
+    """`size` workers, at least two. `observe(stage, seconds)` is told `pdf:wait` and `pdf:<verb>` of each job."""
+
+    def __init__(self, size: int, limits: Limits | None = None, observe: Observe = _unobserved) -> None:
+        if size < 2:
+            raise ValueError("a pool has at least two workers: one is always kept for finishing")
+        self.size = size
+        self.limits = limits or Limits()
+        self._observe = observe
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._workers: set[Worker] = set()
+        self._replacements: set[asyncio.Task[None]] = set()
+        self._general = asyncio.Semaphore(size - 1)
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting_of: Counter[str] = Counter()
+        self._waiting = 0
+
+    async def start(self) -> None:
+        """Start all workers; returns when each is ready. Raises `Unavailable` when they cannot be started."""
+        try:
+            for worker in await asyncio.gather(*(self._spawn() for _ in range(self.size))):
+                self._idle.put_nowait(worker)
+        except (OSError, Gone) as error:
+            await self.close()
+            raise Unavailable("The workers that read documents cannot be started.") from error
+
+    async def close(self) -> None:
+        """Kill every worker, whatever it is doing."""
+        for task in self._replacements:
+            task.cancel()
+        await asyncio.gather(*self._replacements, return_exceptions=True)
+        await asyncio.gather(*(worker.kill() for worker in self._workers))
+        self._workers.clear()
+
+    async def look(self, path: Path, client_id: str = "") -> Look:
+        """Look at a document for a client. Raises `Invalid` (with the code of the refusal, or
+        `document-too-costly`), `TooMany` or `Unavailable`.
+        """
+        order = LookOrder(path, self.limits)
+        async with self._turn_of(client_id):
+            return await self._run(Verb.LOOK, order, Look)
+
+    async def judge(self, order: JudgeOrder, client_id: str = "") -> tuple[Judgement, ...]:
+        """Judge a document's signatures for a client. Raises as `look` does."""
+        async with self._turn_of(client_id):
+            return await self._run(Verb.JUDGE, order, tuple[Judgement, ...])
+
+    async def prepare(self, order: PrepareOrder) -> Prepared:
+        """Write the tail. Raises `Invalid`, or `Unavailable` when a worker was lost: it may be tried again."""
+        return await self._run(Verb.PREPARE, order, Prepared)
+
+    async def complete(self, order: CompleteOrder) -> Completed:
+        """Write the signed document, from a slot that looking cannot take. Raises as `prepare` does."""
+        return await self._run(Verb.COMPLETE, order, Completed)
+
+    @asynccontextmanager
+    async def _turn_of(self, client: str) -> AsyncIterator[None]:
+        """One at a time per client."""
+        if self._waiting_of[client] >= _WAITING_PER_CLIENT:
+            raise TooMany("Too many of your documents are waiting to be looked at.", retry_after=_RETRY_AFTER)
+        self._waiting_of[client] += 1
+        try:
+            async with self._turns.setdefault(client, asyncio.Lock()):
+                yield
+        finally:
+            self._waiting_of[client] -= 1
+            if not self._waiting_of[client]:
+                del self._waiting_of[client], self._turns[client]
+
+    async def _run(self, verb: Verb, order: AnyOrder, kind: type[_T]) -> _T:
+        started = time.perf_counter()
+        worker = await self._worker_for(verb)
+        begun = time.perf_counter()
+        self._observe("pdf:wait", begun - started)
+        try:
+            answer = await worker.ask(verb, order, self._cpu(verb), self._wall(verb))
+        except Gone as error:
+            raise _lost(verb) from error
+        finally:
+            self._give_back(worker, verb)
+            self._observe(f"pdf:{verb}", time.perf_counter() - begun)
+        if answer.outcome is Outcome.REFUSED:
+            raise Invalid(answer.message, code=answer.code)
+        if answer.outcome is Outcome.BROKEN:
+            raise Invalid("The document's structure is broken.", code="broken") from WorkerFailed(answer.message)
+        if answer.outcome is Outcome.TOO_COSTLY:
+            raise _lost(verb)
+        try:
+            return decoded(answer.body, kind)
+        except ProtocolError as error:
+            raise _lost(verb) from error
+
+    def _cpu(self, verb: Verb) -> int:
+        return self.limits.look_cpu_seconds if verb is Verb.LOOK else self.limits.work_cpu_seconds
+
+    def _wall(self, verb: Verb) -> float:
+        return self.limits.look_wall_seconds if verb is Verb.LOOK else self.limits.work_wall_seconds
+
+    async def _worker_for(self, verb: Verb) -> Worker:
+        if self._waiting >= _WAITING:
+            raise Unavailable("Too many documents are waiting to be read.", code="busy", retry_after=_RETRY_AFTER)
+        self._waiting += 1
+        try:
+            if verb is Verb.COMPLETE:
+                return await self._idle.get()
+            return await self._general_worker()
+        finally:
+            self._waiting -= 1
+
+    async def _general_worker(self) -> Worker:
+        await self._general.acquire()
+        try:
+            return await self._idle.get()
+        except BaseException:
+            self._general.release()
+            raise
+
+    def _give_back(self, worker: Worker, verb: Verb) -> None:
+        """Back into the queue, or replaced; until the replacement is ready its slot stays taken."""
+        if worker.alive and worker.jobs < self.limits.jobs_per_worker:
+            self._idle.put_nowait(worker)
+            self._release(verb)
+            return
+        task = asyncio.get_running_loop().create_task(self._replace(worker, verb))
+        self._replacements.add(task)
+        task.add_done_callback(self._replacements.discard)
+
+    def _release(self, verb: Verb) -> None:
+        if verb is not Verb.COMPLETE:
+            self._general.release()
+
+    async def _replace(self, worker: Worker, verb: Verb) -> None:
+        await worker.kill()
+        self._workers.discard(worker)
+        while True:
+            try:
+                self._idle.put_nowait(await self._spawn())
+                break
+            except (OSError, Gone):
+                await asyncio.sleep(_SPAWN_AGAIN)
+        self._release(verb)
+
+    async def _spawn(self) -> Worker:
+        worker = await Worker.start(self.limits)
+        self._workers.add(worker)
+        await worker.ready()
+        return worker
+
+
+def _lost(verb: Verb) -> Invalid | Unavailable:
+    """The worker died over this order. Reading is refused for good; work of ours may be tried again."""
+    if verb in (Verb.LOOK, Verb.JUDGE):
+        return Invalid("The document costs more to read than a document may.", code="document-too-costly")
+    return Unavailable("The document could not be worked on in time.", retry_after=_RETRY_AFTER)

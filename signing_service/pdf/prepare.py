@@ -1,0 +1,171 @@
+"""Prepare the tail: what will be appended to the document, with the place for the signature in it.
+
+Only ever an incremental update, and only the tail is written: a document of hundreds of megabytes is read for its
+digests and never copied. What the device will sign follows from document, tail and certificate alone.
+
+The result is tried before anybody asks the device: the document with its tail is read again, our field must cover
+the whole file, and every earlier signature must stand as well as it did.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from typing import BinaryIO, Final
+
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.fields import SigSeedSubFilter
+from pyhanko.sign.signers.cms_embedder import PdfCMSEmbedder, SigObjSetup
+from pyhanko.sign.signers.pdf_byterange import SignatureObject
+
+from signing_service.pdf import appearance, cms
+from signing_service.pdf.certificate import check_fit
+from signing_service.pdf.files import appearing
+from signing_service.pdf.place import digests, filled, place_in
+from signing_service.pdf.reading import joined, reader_of, refusing, resolved
+from signing_service.pdf.signatures import covers_whole_file, embedded_signatures, standings
+from signing_service.pdf.work import Level, Prepared, PrepareOrder, Refused
+
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WORDS: Final = 500  # characters of a reason or a location
+_LARGEST_RESERVE: Final = 1 << 20
+
+
+def prepare(order: PrepareOrder) -> Prepared:
+    """Write the tail, durably. Raises `Refused`; then no tail is there.
+
+    The tail's /ID is random, as ISO 32000-2 14.4 wants it: it is the *stored* tail that counts from here on.
+    """
+    reserved = _checked_reserve(order)
+    with order.document.open("rb") as document:
+        reader = reader_of(document)
+        with refusing():
+            name = _free_name(reader, order.field_name)
+            tail = _tail(reader, document, order, name, reserved)
+            place = place_in(tail, document.seek(0, os.SEEK_END))
+            measured = digests(document, tail, place, order.algorithm.digest)
+            attributes = cms.signed_attributes(order.certificate, measured.message)
+            _try_out(reader, document, filled(tail, place, _trial(order, attributes)), name)
+    with appearing(order.tail) as file:
+        file.write(tail)
+    return Prepared(
+        document_digest=measured.document,
+        tail_digest=measured.tail,
+        tail_size=len(tail),
+        to_sign=cms.to_sign(order.algorithm, attributes),
+        reserved=reserved,
+        field_name=name,
+    )
+
+
+def _checked_reserve(order: PrepareOrder) -> int:
+    """The order's own mistakes, found before the document is opened; returns the bytes to reserve."""
+    if not _FIELD_NAME.fullmatch(order.field_name):
+        raise Refused("wrong-order", "A field name has 1 to 64 letters, digits, hyphens or underscores.")
+    if any(len(words) > _WORDS for words in (order.reason or "", order.location or "")):
+        raise Refused("wrong-order", f"A reason or location has at most {_WORDS} characters.")
+    if order.signing_time.tzinfo is None:
+        raise Refused("wrong-order", "The signing time has no time zone.")
+    check_fit(order.certificate, order.chain, order.algorithm, order.signing_time)
+    needed = cms.reserve(order.certificate, order.chain, order.algorithm, order.level is Level.B_T)
+    reserved = order.reserved or needed
+    if not needed <= reserved <= _LARGEST_RESERVE:
+        raise Refused("wrong-order", f"{reserved} bytes for the signature; at least {needed} are needed.")
+    return reserved
+
+
+def _free_name(reader: PdfFileReader, wanted: str) -> str:
+    """Always a field of our own: one that is already there may carry its maker's locks and seed values."""
+    form = reader.root.get("/AcroForm")
+    fields = form.get("/Fields") if isinstance(form, generic.DictionaryObject) else None
+    kept = map(resolved, fields if isinstance(fields, generic.ArrayObject) else ())
+    taken = {str(each.get("/T")) for each in kept if isinstance(each, generic.DictionaryObject)}
+    candidates = (wanted, *(f"{wanted}_{at}" for at in range(2, len(taken) + 3)))
+    return next(name for name in candidates if name not in taken)
+
+
+class _Update(IncrementalPdfFileWriter):
+    """pyHanko's incremental writer, with three differences that concern what it writes."""
+
+    def __init__(self, reader: PdfFileReader) -> None:
+        super().__init__(reader.stream, prev=reader)
+        # /Size is the document's own claim. Were it too small, our objects would replace some of the document's.
+        self._lastobj_id = max(self._lastobj_id, _highest_object(reader))
+
+    def _update_meta(self) -> None:
+        """Leave the metadata as its author wrote it: it is theirs, and may not even be clean UTF-8."""
+
+    def tail(self, border: int) -> _Tail:
+        """Write what is new as it will stand after the first `border` bytes."""
+        stream = _Tail(border)
+        self._prep_dom_for_writing()  # type: ignore[no-untyped-call]  # as the two below: not annotated
+        self._write_updated_section(stream)  # type: ignore[no-untyped-call]
+        return stream
+
+
+class _Tail(io.BytesIO):
+    """A stream that believes it continues a file of `border` bytes, so that every offset in it comes out right."""
+
+    def __init__(self, border: int) -> None:
+        super().__init__()
+        self._border = border
+
+    def tell(self) -> int:
+        return super().tell() + self._border
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        moved = super().seek(offset - self._border if whence == os.SEEK_SET else offset, whence)
+        return moved + self._border
+
+
+def _highest_object(reader: PdfFileReader) -> int:
+    revisions = range(reader.xrefs.total_revisions)
+    named = (each.idnum for at in revisions for each in reader.xrefs.explicit_refs_in_revision(at))
+    return max(named, default=0)
+
+
+def _tail(
+    reader: PdfFileReader, document: BinaryIO, order: PrepareOrder, name: str, reserved: int
+) -> bytes:
+    writer = _Update(reader)
+    field = appearance.field_for(name, order.appearance, int(reader.root["/Pages"]["/Count"]))
+    signature = SignatureObject(
+        timestamp=order.signing_time,
+        subfilter=SigSeedSubFilter.PADES,
+        reason=order.reason,
+        location=order.location,
+        bytes_reserved=2 * reserved,  # pyHanko counts hexadecimal digits
+    )
+    embedding = PdfCMSEmbedder(field).write_cms(name, writer)
+    next(embedding)
+    embedding.send(
+        SigObjSetup(signature, appearance_setup=appearance.drawn(order.appearance, order.signing_time))
+    )
+    # pyHanko would now copy the document and hash the copy; the last step of its protocol is ours.
+    border = document.seek(0, os.SEEK_END)
+    stream = writer.tail(border)
+    start, end = signature.contents.offsets
+    signature.byte_range.fill_offsets(stream, start, end, stream.tell())  # type: ignore[no-untyped-call]
+    return stream.getvalue()
+
+
+def _trial(order: PrepareOrder, attributes: bytes) -> bytes:
+    """A container as large as the real one, with zeros for the value: enough to read the result again."""
+    value = bytes(cms.value_size(order.certificate))
+    return cms.container(order.certificate, order.chain, order.algorithm, attributes, value)
+
+
+def _try_out(reader: PdfFileReader, document: BinaryIO, tail: bytes, name: str) -> None:
+    after = reader_of(joined(document, tail))
+    ours = dict(embedded_signatures(after)).get(name)
+    if ours is None or not covers_whole_file(ours):
+        raise Refused("broken", "The document cannot carry a signature that covers all of it.")
+    before = standings(reader)
+    if not before:
+        return
+    now = standings(after)
+    if any(not now[each].stands_as_well_as(standing) for each, standing in before.items()):
+        raise Refused("earlier-signatures", "One more signature would break a signature the document carries.")

@@ -1,0 +1,102 @@
+"""One pdf worker as its parent sees it: a process that answers, or is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from signing_service.pdf.messages import (
+    HEADER,
+    Answer,
+    AnyOrder,
+    Order,
+    ProtocolError,
+    Verb,
+    decoded,
+    encoded,
+    framed,
+    length_of,
+)
+from signing_service.pdf.work import Limits
+
+_ROOT: Final = Path(__file__).parents[2]    # so that the child finds this package, installed or not
+_READY_SECONDS: Final = 30.0                # importing pyHanko takes 0.6 s; on a loaded machine many times that
+
+
+class Gone(Exception):
+    """The worker crashed, was killed by a limit, overran its deadline or broke the protocol."""
+
+
+class Worker:
+    """A child process. After `Gone` it is dead and only `kill` may be called."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.alive = True
+        self.jobs = 0
+
+    @classmethod
+    async def start(cls, limits: Limits) -> Worker:
+        """A new process: empty environment, no descriptors but its three, its own session and process group."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "signing_service.pdf.child", str(limits.memory_bytes), str(limits.output_bytes)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd=_ROOT,
+            env={},
+            close_fds=True,
+            start_new_session=True,
+        )
+        return cls(process)
+
+    async def ready(self) -> None:
+        """Wait for its greeting. Raises `Gone`."""
+        await self._answer(_READY_SECONDS)
+
+    async def ask(self, verb: Verb, order: AnyOrder, cpu_seconds: int, wall_seconds: float) -> Answer:
+        """One order, one answer. Raises `Gone`; a caller that is cancelled leaves a dead worker behind."""
+        self.jobs += 1
+        message = encoded(Order(verb, cpu_seconds, msgspec.Raw(encoded(order))))
+        assert self._process.stdin is not None  # a pipe was asked for
+        self._process.stdin.write(framed(message))
+        return await self._answer(wall_seconds)
+
+    async def _answer(self, wall_seconds: float) -> Answer:
+        was_answered = False
+        try:
+            async with asyncio.timeout(wall_seconds):
+                answer = await self._read()
+            was_answered = True
+            return answer
+        except (TimeoutError, asyncio.IncompleteReadError, ProtocolError, OSError) as error:
+            raise Gone(f"{type(error).__name__}: {error}") from error
+        finally:
+            # Also when our caller was cancelled: an answer that nobody awaits must not be read by the next one.
+            if not was_answered:
+                self._signal()
+
+    async def _read(self) -> Answer:
+        assert self._process.stdout is not None  # a pipe was asked for
+        size = length_of(await self._process.stdout.readexactly(HEADER))
+        return decoded(await self._process.stdout.readexactly(size), Answer)
+
+    def _signal(self) -> None:
+        self.alive = False
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def kill(self) -> None:
+        """End it and wait until it is gone."""
+        self._signal()
+        assert self._process.stdin is not None  # a pipe was asked for
+        self._process.stdin.close()
+        await self._process.wait()
