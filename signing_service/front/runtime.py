@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from signing_service.db.engine import Database
 from signing_service.documents import Documents
 from signing_service.front.authorities import Authorities, trust_roots
-from signing_service.front.metrics import Metrics
 from signing_service.front.outbound import AllowList, Outbound
 from signing_service.front.settings import FrontSettings
 from signing_service.front.tally import Tally
@@ -41,7 +40,6 @@ class Runtime:
     outbound: Outbound
     authorities: Authorities
     clock: Clock
-    metrics: Metrics
     watch: Watch
     turns: Turns        # one confirmation of a signing request at a time
     wrong_codes: Tally  # by client
@@ -58,7 +56,7 @@ async def open_runtime(
     ValueError when the secret's file is missing or has the wrong size; the database and the signer are asked
     only when they are needed.
     """
-    secret, metrics = settings.front_secret(), Metrics()
+    secret = settings.front_secret()
     async with AsyncExitStack() as stack:
         db = Database(settings.database_url, pool_size=settings.database_connections)
         stack.callback(db.close)
@@ -69,13 +67,13 @@ async def open_runtime(
             signer = SignerClient(settings.sign_socket)
             stack.push_async_callback(signer.close)
         if pool is None:
-            pool = await stack.enter_async_context(_pool(settings, metrics))
+            pool = await stack.enter_async_context(_pool(settings))
         watch = Watch(db, most=settings.most_waiting)
         stack.push_async_callback(watch.close)
         yield Runtime(
             settings=settings, db=db, documents=Documents(settings.documents), pool=pool, signer=signer,
-            outbound=outbound, authorities=_authorities(settings, outbound, clock), clock=clock, metrics=metrics, watch=watch, turns=Turns(),
-            wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), secret=secret,
+            outbound=outbound, authorities=_authorities(settings, outbound, clock), clock=clock,
+            watch=watch, turns=Turns(), wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), secret=secret,
         )
 
 
@@ -84,9 +82,8 @@ def _authorities(settings: FrontSettings, outbound: Outbound, clock: Clock) -> A
 
 
 @asynccontextmanager
-async def _pool(settings: FrontSettings, metrics: Metrics) -> AsyncIterator[Pool]:
-    size = settings.pdf_workers or max(2, os.cpu_count() or 1)
-    pool = Pool(size, observe=lambda stage, seconds: metrics.stages.labels(stage).observe(seconds))
+async def _pool(settings: FrontSettings) -> AsyncIterator[Pool]:
+    pool = Pool(settings.pdf_workers or max(2, os.cpu_count() or 1))
     await pool.start()
     try:
         yield pool
