@@ -76,7 +76,8 @@ class CheckpointKey:
 class Capabilities:
     """What this device can do, found by asking it."""
 
-    wrap: str  # the mechanism that wraps private keys, e.g. "AES_KEY_WRAP_PAD"
+    wrap: str | None  # the mechanism that wraps keys, "AES_KEY_WRAP_PAD"; None: token custody only, no seeds
+    seal: bool  # AES-GCM
     pss: bool
     eddsa: bool
     ecdsa: bool

@@ -92,7 +92,7 @@ class MemoryDevice:
     # --- Device ---
 
     def describe(self) -> Description:
-        able = Capabilities(wrap="AES_KEY_WRAP_PAD", pss=True, eddsa=True, ecdsa=True, rsa=True)
+        able = Capabilities(wrap="AES_KEY_WRAP_PAD", seal=True, pss=True, eddsa=True, ecdsa=True, rsa=True)
         return Description("memory", "memory 0.0", 0, "memory", "0", (), able)
 
     def generate_key(self, key_id: str, kind: KeyKind, custody: Custody) -> KeyRef:

@@ -1,0 +1,198 @@
+"""Everything that is valid under one login: sessions, handles of the service keys, unwrapped keys.
+
+Methods here speak PKCS#11 and raise its errors; `hsm/token.py` judges those. Only a blob that the device refused is
+judged on the spot, because "the blob is not ours" can be said only where it was tried.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from typing import Any, cast
+
+from pkcs11 import GCMParams, Mechanism, PKCS11Error, Session, Token
+
+from hsm import keys
+from hsm.algorithms import Algorithm, KeyKind
+from hsm.connection import Connection
+from hsm.device import Capabilities, Custody, Description, KeyRef, SecretRef, ServiceKey
+from hsm.encodings import der_of, signature_value, to_operate_on
+from hsm.errors import DeviceError, DeviceUnavailable, KeyNotFound, Tampered, Unsupported
+from hsm.module import Library, Login, find_token, login_lock
+from hsm.residents import Resident, Residents
+from hsm.returncodes import BLOB_REFUSED
+from hsm.service_keys import ServiceKeys, found_pair, make_pair, service_keys
+from hsm.settings import DeviceSettings
+from hsm.verification import holds
+
+NONCE_SIZE, TAG_SIZE = 12, 16  # AES-GCM with the sizes that NIST SP 800-38D 8.2.2 prefers
+LONGEST_SIGNATURE = 1024  # bytes of python-pkcs11's buffer; RSA-4096 needs 512
+
+
+class Link:
+    """One login to one token."""
+
+    def __init__(self, library: Library, settings: DeviceSettings, login: Login, *, make: bool) -> None:
+        """Find the token, log in, find (or, if `make`, make) the service keys. Inside `library.used`."""
+        self.library = library
+        self.generation = library.generation
+        with login_lock(settings.pin_file):
+            token = find_token(library, settings.wanted)
+            self.connection = Connection(token, login.anchor(token))
+            self.description = describe(library, token)
+            able = self.description.capabilities
+            with self.connection.session() as session:
+                self.service: ServiceKeys = service_keys(session, able, make=make)
+        self._residents = Residents(settings.resident_keys, self.connection.anchored)
+        with self.connection.session() as session:
+            self._proof = self.mac(session, b"well")
+
+    def well(self) -> bool:
+        """Does a fresh call with the row-mac key give what it gave at login? Then token and login are good."""
+        try:
+            with self.connection.session() as session:
+                return hmac.compare_digest(self.mac(session, b"well"), self._proof)
+        except PKCS11Error:
+            return False
+
+    def mac(self, session: Session, message: bytes) -> bytes:
+        return sign_with(session, self.service.row_mac, message, {"mechanism": Mechanism.SHA256_HMAC})
+
+    # --- keys that wait outside ---
+
+    @property
+    def wrapping(self) -> int:
+        """The wrapping key's handle. Raises Unsupported where the module cannot wrap."""
+        if self.service.wrapping is None:
+            raise Unsupported("this module lacks CKM_AES_KEY_WRAP_PAD: it can keep keys only on the token")
+        return self.service.wrapping
+
+    @contextmanager
+    def private(self, session: Session, key: KeyRef) -> Iterator[int]:
+        """The handle of a private key, unwrapped or looked up on first use."""
+
+        def load() -> Resident:
+            if key.blob is None:
+                return Resident(keys.find_private(session, key.id), temporary=False)
+            with self._refusing_blobs(KeyNotFound), self.connection.anchored:
+                private = keys.unwrap_private(self.connection.anchor, self.wrapping, key, key.blob)
+            return Resident(private, temporary=True)
+
+        with self._residents.held(keys.name_of(key.id, key.blob), load) as handle:
+            yield handle
+
+    @contextmanager
+    def secret(self, secret: SecretRef) -> Iterator[int]:
+        """The handle of an HMAC key, unwrapped on first use."""
+
+        def load() -> Resident:
+            with self._refusing_blobs(KeyNotFound), self.connection.anchored:
+                key = keys.unwrap_secret(self.connection.anchor, self.wrapping, secret)
+            return Resident(key, temporary=True)
+
+        with self._residents.held(keys.name_of(secret.id, secret.blob), load) as handle:
+            yield handle
+
+    @contextmanager
+    def _refusing_blobs(self, kind: type[DeviceError]) -> Iterator[None]:
+        """A refused blob arrives as any of many codes, CKR_GENERAL_ERROR among them."""
+        try:
+            yield
+        except BLOB_REFUSED as error:
+            if not self.well():
+                raise
+            raise kind("the blob is not of this device, was changed, or belongs to somebody else") from error
+
+    def destroy(self, session: Session, key: KeyRef) -> None:
+        self._residents.forget(keys.name_of(key.id, key.blob))
+        if key.custody is Custody.TOKEN:
+            keys.destroy(session, key.id)
+
+    # --- small secrets ---
+
+    @property
+    def _sealing(self) -> int:
+        if self.service.sealing is None:
+            raise Unsupported("this module lacks CKM_AES_GCM: it cannot seal small secrets")
+        return self.service.sealing
+
+    def encrypt(self, session: Session, owner: str, secret: bytes) -> bytes:
+        """Nonce, ciphertext, tag. A random nonce is safe for 2^32 secrets (NIST SP 800-38D 8.3)."""
+        nonce = session.generate_random(8 * NONCE_SIZE)
+        sealed = keys.Borrowed(session, self._sealing).encrypt(secret, **_gcm(nonce, owner))
+        return nonce + cast(bytes, sealed)
+
+    def decrypt(self, session: Session, owner: str, blob: bytes) -> bytes:
+        if len(blob) < NONCE_SIZE + TAG_SIZE:
+            raise Tampered("too short for a sealed secret")
+        nonce, sealed = blob[:NONCE_SIZE], blob[NONCE_SIZE:]
+        with self._refusing_blobs(Tampered):
+            return cast(bytes, keys.Borrowed(session, self._sealing).decrypt(sealed, **_gcm(nonce, owner)))
+
+    # --- the device's own signatures ---
+
+    def sign_checkpoint(self, session: Session, message: bytes) -> bytes:
+        handle = self.service.checkpoint
+        if self.description.capabilities.eddsa:
+            return sign_with(session, handle, message, {"mechanism": Mechanism.EDDSA})
+        digest = hashlib.sha256(message).digest()
+        return der_of(sign_with(session, handle, digest, {"mechanism": Mechanism.ECDSA}))
+
+    def service_pair(self, session: Session, service: ServiceKey, kind: KeyKind, pin_file: Any) -> KeyRef:
+        """Found, or made under the lock that keeps two processes from making it twice."""
+        with login_lock(pin_file):
+            make_pair(session, service, kind)
+        return found_pair(session, service, kind)
+
+    def self_test(self, session: Session) -> None:
+        """Find, sign, verify. Raises DeviceUnavailable when the signature is wrong: then nothing may be signed."""
+        key, digest = self.service.self_test, os.urandom(32)
+        algorithm = Algorithm.RSA_SHA256 if key.kind.is_rsa else Algorithm.ECDSA_SHA256
+        data, how = to_operate_on(key.kind, algorithm, digest)
+        handle = keys.find_private(session, key.id).handle
+        value = signature_value(algorithm, sign_with(session, handle, data, how))
+        if not holds(key.public_key, algorithm, digest, value):
+            raise DeviceUnavailable("the device signs wrongly: its self-test signature does not verify")
+
+
+def sign_with(session: Session, handle: int, data: bytes, how: dict[str, Any]) -> bytes:
+    """One C_Sign with a key that another session may have loaded."""
+    return cast(bytes, keys.Borrowed(session, handle).sign(data, buffer_size=LONGEST_SIGNATURE, **how))
+
+
+def _gcm(nonce: bytes, owner: str) -> dict[str, Any]:
+    parameters = GCMParams(nonce, aad=owner.encode(), tag_bits=8 * TAG_SIZE)
+    return {"mechanism": Mechanism.AES_GCM, "mechanism_param": parameters}
+
+
+def describe(library: Library, token: Token) -> Description:
+    """Ask the token what it is and what it can do."""
+    mechanisms = token.slot.get_mechanisms()
+    version = ".".join(str(part) for part in library.library_version)
+    return Description(
+        module=library.so,
+        library=f"{library.manufacturer_id} {library.library_description} {version}",
+        slot=token.slot.slot_id,
+        token=token.label,
+        serial=token.serial.decode("utf-8", "replace"),
+        mechanisms=tuple(sorted(mechanism_name(each) for each in mechanisms)),
+        capabilities=capabilities(mechanisms),
+    )
+
+
+def mechanism_name(mechanism: int) -> str:
+    return mechanism.name if isinstance(mechanism, Mechanism) else f"0x{mechanism:08x}"
+
+
+def capabilities(mechanisms: Set[Mechanism]) -> Capabilities:
+    return Capabilities(
+        wrap=keys.WRAP.name if keys.WRAP in mechanisms else None,
+        seal=Mechanism.AES_GCM in mechanisms,
+        pss=Mechanism.RSA_PKCS_PSS in mechanisms,
+        eddsa={Mechanism.EDDSA, Mechanism.EC_EDWARDS_KEY_PAIR_GEN} <= mechanisms,
+        ecdsa={Mechanism.ECDSA, Mechanism.EC_KEY_PAIR_GEN} <= mechanisms,
+        rsa={Mechanism.RSA_PKCS, Mechanism.RSA_PKCS_KEY_PAIR_GEN} <= mechanisms,
+    )
