@@ -15,11 +15,11 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
-from signing_service.db.tables import entry
+from signing_service.db.tables import entry, tile
 from signing_service.ids import draw
-from signing_service.tlog.verify import canonical
+from signing_service.tlog.entries import canonical
 
 FORMAT = 1  # of the body; a reader refuses what it does not know
 
@@ -74,6 +74,7 @@ class Event(StrEnum):
     POLICY_ACTIVATED = "policy:activate"
     SIGNER_STARTED = "signer:start"
     TAMPERED = "signer:tampered"                         # a row's MAC was wrong; nothing was done with it
+    ALIVE = "log:alive"                                  # nothing else happened: silence is on record, too
     ENTRY_UNPROVEN = "log:entry-unproven"                # a signer's entry came to the sequencer without its MAC
 
 
@@ -161,3 +162,15 @@ def disagreements(row: Any) -> list[str]:
     if instant(row.at) != content.get("at"):
         wrong.append("at")
     return wrong
+
+
+@dataclass(frozen=True)
+class StoredTiles:
+    """The tree's tiles as one transaction sees them (`tlog.tiles.Tiles`)."""
+
+    tx: Connection
+
+    def read(self, level: int, index: int) -> bytes:
+        """The tile's hashes, concatenated; empty where there is none."""
+        found = self.tx.execute(select(tile.c.hashes).where(tile.c.level == level, tile.c.tile_index == index)).first()
+        return bytes(found.hashes) if found else b""

@@ -16,8 +16,8 @@ def draw(prefix: str) -> str:
 
 def uuid7() -> uuid.UUID:
     milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
-    return uuid.UUID(int=value)
+    time_and_version = (milliseconds & (1 << 48) - 1) << 16 | 0x7 << 12 | secrets.randbits(12)
+    return uuid.UUID(int=time_and_version << 64 | 0b10 << 62 | secrets.randbits(62))
 
 
 def matching_code(lines: Iterable[tuple[str, str]]) -> str:

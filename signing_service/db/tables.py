@@ -17,6 +17,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -49,6 +50,11 @@ class Instant(TypeDecorator[datetime]):
             return None
         moment: datetime = value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def only_where(condition: str) -> dict[str, Any]:
+    """Options of an index over the few rows that still wait for something."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
 
 metadata = MetaData()
@@ -177,7 +183,7 @@ outbox = Table(
     Column("done_at", Instant),
     Column("last_error", Text),
     Column("created_at", Instant, nullable=False),
-    Index("ix_outbox_waiting", "next_at", postgresql_where=text("done_at IS NULL"), sqlite_where=text("done_at IS NULL")),
+    Index("ix_outbox_waiting", "next_at", **only_where("done_at IS NULL")),
 )
 
 job_lease = Table(
@@ -231,6 +237,7 @@ credential = Table(
     Column("key_id", ID),                                # null until the job has made it
     Column("key_kind", String(10), nullable=False),
     Column("algorithm", String(20), nullable=False),
+    Column("custody", String(10), nullable=False),
     Column("state", String(20), nullable=False),         # credentials.State
     Column("reason", Text),
     Column("certificate", LargeBinary),
@@ -258,11 +265,14 @@ code_state = Table(
     "code_state", metadata,
     Column("owner", ID, primary_key=True),
     Column("last_step", BigInteger, nullable=False),     # the greatest accepted time step; only greater ones count
+    Column("attempts", BigInteger, nullable=False),      # ever; makes each conditional UPDATE of this row exact
     Column("failures", Integer, nullable=False),         # in a row since the last right code
     Column("failures_today", Integer, nullable=False),
     Column("today", String(10), nullable=False),
     Column("locks", Integer, nullable=False),            # how often it locked since the last unlock; the delay grows
     Column("locked_until", Instant),
+    Column("suspicion", Float, nullable=False),          # wrong codes, slowly forgotten; full = hard lock
+    Column("suspicion_at", Instant, nullable=False),
     Column("hard_locked", Boolean, nullable=False),      # only an operator opens it
 )
 
@@ -298,7 +308,7 @@ intent = Table(
     Column("outcome_at", Instant),
     UniqueConstraint("confirmation_id", "document_digest", name="uq_intent_digest"),
     Index("ix_intent_day", "credential_id", "local_day"),
-    Index("ix_intent_open", "deadline", postgresql_where=text("outcome IS NULL"), sqlite_where=text("outcome IS NULL")),
+    Index("ix_intent_open", "deadline", **only_where("outcome IS NULL")),
 )
 
 signature = Table(
@@ -336,7 +346,7 @@ entry = Table(
     Column("mac", LargeBinary),                          # of the signer's own entries, until they are sequenced
     Column("mac_by", ID),
     Column("leaf_index", BigInteger, unique=True),
-    Index("ix_entry_waiting", "id", postgresql_where=text("leaf_index IS NULL"), sqlite_where=text("leaf_index IS NULL")),
+    Index("ix_entry_waiting", "id", **only_where("leaf_index IS NULL")),
     Index("ix_entry_at", "at"),
     Index("ix_entry_event", "event", "leaf_index"),
     Index("ix_entry_signatory", "signatory_id", "leaf_index"),

@@ -1,0 +1,64 @@
+"""Agencies, signatories, clients: the records, read. Written by `cli` (agencies, clients) and the signer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, or_, select
+
+from signing_service.db.tables import agency, client, signatory
+from signing_service.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Agency:
+    """A body that issues documents, such as H26.1.2. Agencies end: `valid_to` is the first moment it is no more."""
+
+    code: str
+    name: str
+    level: str
+    parent_code: str | None
+    valid_from: datetime
+    valid_to: datetime | None
+
+    def is_active(self, now: datetime) -> bool:
+        return self.valid_from <= now and (self.valid_to is None or now < self.valid_to)
+
+
+@dataclass(frozen=True)
+class Signatory:
+    """A person who signs."""
+
+    id: str
+    name: str
+    agency_code: str
+    office: str
+    reference: str | None
+    state: str
+
+
+def find_agency(tx: Connection, code: str) -> Agency:
+    return Agency(**_one(tx, select(agency).where(agency.c.code == code), f"There is no agency {code!r}."))
+
+
+def find_signatory(tx: Connection, name: str) -> Signatory:
+    """By id or by the city's own reference."""
+    row = _one(tx, select(signatory).where(or_(signatory.c.id == name, signatory.c.reference == name)),
+               f"There is no signatory {name!r}.")
+    row.pop("created_at")
+    return Signatory(**row)
+
+
+def client_agencies(tx: Connection, client_id: str) -> frozenset[str]:
+    """The agencies an active client may submit for; none for a suspended or unknown one."""
+    row = tx.execute(select(client.c.agencies).where(client.c.id == client_id, client.c.state == "active")).first()
+    return frozenset(row.agencies) if row else frozenset()
+
+
+def _one(tx: Connection, query: Any, message: str) -> dict[str, Any]:
+    row = tx.execute(query).mappings().first()
+    if row is None:
+        raise NotFound(message)
+    return dict(row)

@@ -1,0 +1,6 @@
+"""The signer: the only process that knows the PIN.
+
+It verifies one-time codes, spends them, writes intents, signs, checks each value against the certificate's key,
+records outcomes, issues timestamps and sequences the log. It never parses a PDF, an HTTP request or a certificate
+from outside. EN 419 241-1 would call this the signature activation module; ours is software beside the HSM.
+"""

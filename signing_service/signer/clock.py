@@ -1,0 +1,38 @@
+"""Time that does not run back: the signer refuses to sign when it did, or when the database disagrees."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, insert, select, text, update
+
+from signing_service.db.tables import clock
+from signing_service.errors import Unavailable
+from signing_service.signer.runtime import Runtime
+
+TOLERANCE = timedelta(seconds=2)       # ordinary clocks are stepped by less
+DRIFT = timedelta(seconds=30)          # between us and PostgreSQL: one code step
+EVERY = timedelta(seconds=1)           # the mark is raised at most so often: not a write for each signature
+
+
+def check(rt: Runtime, tx: Connection) -> datetime:
+    """The present moment, if it can be trusted; raises Unavailable where time ran back or disagrees.
+
+    Raises the high-water mark in the same transaction, so that a restart does not forget it.
+    """
+    now = rt.now()
+    mark = tx.execute(select(clock.c.high_water).where(clock.c.id == 1)).scalar_one_or_none()
+    if mark is None:
+        tx.execute(insert(clock).values(id=1, high_water=now))
+        return now
+    if now < mark - TOLERANCE:
+        raise Unavailable("The signer's clock ran back. Nothing is signed until it is right.", code="clock",
+                          retry_after=30)
+    if not rt.db.is_sqlite:
+        theirs: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
+        if abs(theirs - now) > DRIFT:
+            raise Unavailable("The clocks of signer and database disagree. Nothing is signed until they agree.",
+                              code="clock", retry_after=30)
+    if now > mark + EVERY:
+        tx.execute(update(clock).where(clock.c.id == 1, clock.c.high_water < now).values(high_water=now))
+    return now

@@ -1,0 +1,191 @@
+"""One-time codes (RFC 6238): counted before they are looked at, computed in the device, accepted once, ever.
+
+Three steps, each a transaction or none:
+
+1. `attempt` (W2a) raises the counter. If we die after this, a try is lost and nothing else.
+2. `evaluate` asks the device for the codes of three time steps and compares. No transaction is open.
+3. `accept` (W2b) takes the step by a conditional UPDATE in the transaction that records what the code confirms,
+   or `reject` records that it was not accepted.
+
+The chance to guess: a code is one of 10^6 and three are valid at a time, so a try succeeds with 3e-6. Five wrong
+ones in a row lock (1.5e-5 per lock). Wrong codes also fill a bucket that forgets one in 36 hours and locks hard at
+20: at most 20 + 365*24/36 = 263 tries a year, 8e-4.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from hsm.device import SecretRef
+from signing_service.audit import Event, Fact, record
+from signing_service.db.tables import code_state, seed
+from signing_service.errors import NotAuthorized
+from signing_service.facts import local_day
+from signing_service.signer.runtime import Runtime
+
+PERIOD = 30            # seconds; what authenticator apps speak
+DIGITS = 6
+WINDOW = (-1, 0, 1)    # steps of drift between a phone's clock and ours
+IN_A_ROW = 5
+PER_DAY = 10
+BUCKET = 20.0
+FORGET = timedelta(hours=36)
+FIRST_LOCK = timedelta(minutes=15)
+LONGEST_LOCK = timedelta(hours=24)
+
+NOT_ACCEPTED = "The code was not accepted."
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The right to look at one code, counted already. `seed` is None where there is nobody to look it up for."""
+
+    owner: str
+    seed: Any
+    tries_left: int
+    at: datetime
+    counter: int
+
+
+def step_of(now: datetime) -> int:
+    """The time step T of RFC 6238 4.2."""
+    return int(now.timestamp()) // PERIOD
+
+
+def attempt(rt: Runtime, tx: Connection, owner: str, now: datetime, seed_state: str = "active") -> Attempt:
+    """W2a: raise the counter before the code is looked at. NotAuthorized when locked: then nothing is evaluated."""
+    found = tx.execute(select(seed).where(seed.c.owner == owner, seed.c.state == seed_state)).mappings().first()
+    state = tx.execute(select(code_state).where(code_state.c.owner == owner)).mappings().first()
+    if found is None or state is None:
+        return Attempt(owner, None, IN_A_ROW - 1, now, 0)
+    counted = _counted(state, now, local_day(now, rt.settings.timezone))
+    changed = tx.execute(
+        update(code_state).where(code_state.c.owner == owner, code_state.c.attempts == state["attempts"])
+        .values(counted)
+    )
+    if changed.rowcount != 1:  # another signer counted at the same moment: its count stands, this try is not made
+        raise NotAuthorized(NOT_ACCEPTED, code="code-busy")
+    return Attempt(owner, found, max(0, IN_A_ROW - counted["failures"]), now, counted["attempts"])
+
+
+def _counted(state: Any, now: datetime, today: str) -> dict[str, Any]:
+    """The row after one more try that is taken for wrong until it proves right."""
+    if state["hard_locked"]:
+        raise NotAuthorized("Codes of this person are locked. An operator must unlock them.", code="code-locked",
+                            tries_left=0)
+    if state["locked_until"] is not None and now < state["locked_until"]:
+        raise NotAuthorized("Too many wrong codes: locked for now.", code="code-locked", tries_left=0)
+    failures = 1 + (0 if state["failures"] >= IN_A_ROW else state["failures"])  # a lock that ended starts a new row
+    failures_today = 1 + (state["failures_today"] if state["today"] == today else 0)
+    suspicion = 1 + max(0.0, state["suspicion"] - (now - state["suspicion_at"]) / FORGET)
+    locks, locked_until = state["locks"], None
+    if failures >= IN_A_ROW or failures_today >= PER_DAY:
+        locks += 1
+        locked_until = now + min(LONGEST_LOCK, FIRST_LOCK * 2 ** min(locks - 1, 10))
+    return {
+        "attempts": state["attempts"] + 1, "failures": failures, "failures_today": failures_today, "today": today,
+        "suspicion": suspicion, "suspicion_at": now, "locks": locks, "locked_until": locked_until,
+        "hard_locked": suspicion >= BUCKET,
+    }
+
+
+def evaluate(rt: Runtime, attempt: Attempt, code: str) -> int | None:
+    """The time step whose code this is, or None. Asks the device; unknown persons cost the same comparison.
+
+    Raises Tampered when the seed's row does not carry its MAC, and DeviceError.
+    """
+    now_step = step_of(attempt.at)
+    if attempt.seed is None:
+        for drift in WINDOW:  # as much work as for somebody known
+            rt.device.mac((now_step + drift).to_bytes(8, "big"))
+        return None
+    rt.verified.check("seed", attempt.seed)
+    secret = SecretRef(attempt.seed["id"], attempt.seed["blob"])
+    matched = None
+    for drift in WINDOW:  # all of them, whichever matches: the time taken tells nothing
+        expected = truncated(rt.device.hmac_sha1(secret, (now_step + drift).to_bytes(8, "big")))
+        if hmac.compare_digest(expected.encode(), code.encode()):
+            matched = now_step + drift
+    return matched
+
+
+def truncated(digest: bytes) -> str:
+    """RFC 4226 5.3: dynamic truncation to six digits."""
+    offset = digest[-1] & 0x0F
+    number = int.from_bytes(digest[offset:offset + 4], "big") & 0x7FFFFFFF
+    return f"{number % 10**DIGITS:0{DIGITS}d}"
+
+
+def accept(tx: Connection, attempt: Attempt, step: int) -> bool:
+    """W2b: take the step. True for exactly one caller, ever, on every process; older steps are gone with it.
+
+    The try that `attempt` took for wrong is given back.
+    """
+    state = tx.execute(select(code_state).where(code_state.c.owner == attempt.owner)).mappings().one()
+    taken = tx.execute(
+        update(code_state).where(code_state.c.owner == attempt.owner, code_state.c.last_step < step)
+        .values(
+            last_step=step, failures=0, failures_today=max(0, state["failures_today"] - 1), locks=0,
+            suspicion=max(0.0, state["suspicion"] - 1), locked_until=None, hard_locked=False,
+        )
+    )
+    return taken.rowcount == 1
+
+
+def reject(rt: Runtime, tx: Connection, attempt: Attempt, now: datetime, **where: Any) -> NotAuthorized:
+    """Record that a code was not accepted, and say no more than that and the tries left."""
+    facts = [Fact(Event.CODE_REJECTED, f"person:{attempt.owner}", "rejected", **where,
+                  data={"tries_left": attempt.tries_left})]
+    if attempt.seed is not None and attempt.tries_left == 0:
+        facts.append(Fact(Event.CODE_LOCKED, f"person:{attempt.owner}", "locked", **where))
+    record(tx, now, *facts, mac=rt.entry_mac)
+    return NotAuthorized(NOT_ACCEPTED, code="code-not-accepted", tries_left=attempt.tries_left)
+
+
+def new_state(tx: Connection, owner: str) -> None:
+    """The counters of somebody who never had a code."""
+    if tx.execute(select(code_state.c.owner).where(code_state.c.owner == owner)).first() is None:
+        epoch = datetime.fromtimestamp(0, UTC)
+        tx.execute(insert(code_state).values(
+            owner=owner, last_step=0, attempts=0, failures=0, failures_today=0, today="", locks=0,
+            suspicion=0.0, suspicion_at=epoch, hard_locked=False,
+        ))
+
+
+def unlock(tx: Connection, owner: str, now: datetime) -> bool:
+    """An operator's act. Steps that were spent stay spent."""
+    changed = tx.execute(update(code_state).where(code_state.c.owner == owner).values(
+        failures=0, failures_today=0, locks=0, suspicion=0.0, suspicion_at=now, locked_until=None,
+        hard_locked=False, attempts=code_state.c.attempts + 1,
+    ))
+    return changed.rowcount == 1
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A code that was accepted and can never be accepted again: the proof that an operator acts."""
+
+    owner: str
+    step: int
+
+
+def spend(rt: Runtime, owner: str, code: str, now: datetime, seed_state: str = "active", **where: Any) -> Spent:
+    """All three steps for one code that confirms no document. NotAuthorized where it is not accepted."""
+    with rt.db.write() as tx:
+        tried = attempt(rt, tx, owner, now, seed_state)
+    step = evaluate(rt, tried, code)
+    refusal: NotAuthorized | None = None
+    with rt.db.write() as tx:
+        if step is None or not accept(tx, tried, step):
+            refusal = reject(rt, tx, tried, now, **where)
+        else:
+            record(tx, now, Fact(Event.CODE_ACCEPTED, f"person:{owner}", **where), mac=rt.entry_mac)
+    if refusal is not None:
+        raise refusal
+    assert step is not None
+    return Spent(owner, step)

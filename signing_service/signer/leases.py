@@ -1,0 +1,61 @@
+"""Leases: who is alive, and who may sequence the log. Taken and kept by a conditional UPDATE."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from signing_service.db.tables import lease
+from signing_service.signer.runtime import Runtime
+
+SEQUENCER = "sequencer"
+
+
+def name_of(signer_id: str) -> str:
+    return f"signer:{signer_id}"
+
+
+def beat(rt: Runtime) -> None:
+    """Say that this signer is alive. What it holds in memory is never later than what is on record."""
+    now = rt.now()
+    until = now + timedelta(seconds=rt.settings.lease_seconds)
+    with rt.db.write() as tx:
+        hold(tx, name_of(rt.id), rt.id, now, until)
+    rt.lease.until = until
+
+
+def hold(tx: Connection, name: str, holder: str, now: datetime, until: datetime) -> bool:
+    """Take or keep a lease. The epoch rises with each change of holder. False: somebody else has it."""
+    kept = tx.execute(
+        update(lease).where(lease.c.name == name, lease.c.holder == holder).values(expires_at=until)
+    )
+    if kept.rowcount == 1:
+        return True
+    taken = tx.execute(
+        update(lease).where(lease.c.name == name, or_(lease.c.expires_at < now, lease.c.holder == ""))
+        .values(holder=holder, expires_at=until, epoch=lease.c.epoch + 1)
+    )
+    if taken.rowcount == 1:
+        return True
+    if tx.execute(select(lease.c.name).where(lease.c.name == name)).first() is not None:
+        return False
+    try:
+        with tx.begin_nested():
+            tx.execute(insert(lease).values(name=name, holder=holder, epoch=1, expires_at=until))
+    except IntegrityError:  # another took it between our look and our insert
+        return False
+    return True
+
+
+def is_alive(tx: Connection, signer_id: str, now: datetime) -> bool:
+    until = tx.execute(select(lease.c.expires_at).where(lease.c.name == name_of(signer_id))).scalar_one_or_none()
+    return until is not None and now < until
+
+
+def release(rt: Runtime) -> None:
+    """Give everything back at a graceful stop, so that another may go on at once."""
+    with rt.db.write() as tx:
+        tx.execute(delete(lease).where(lease.c.name == name_of(rt.id)))
+        tx.execute(update(lease).where(lease.c.holder == rt.id).values(holder=""))

@@ -1,0 +1,177 @@
+"""The signer's life: open the device, answer on two sockets, keep the house, stop with nothing half-way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import hsm
+from hsm.errors import DeviceError
+from signing_service.audit import Event, Fact, record
+from signing_service.errors import Invalid, SigningError
+from signing_service.metrics import exposition
+from signing_service.signer import health, leases, reconcile, sequencer, timestamps
+from signing_service.signer.batching import Batcher
+from signing_service.signer.confirmations import Confirmations
+from signing_service.signer.operators import Desk
+from signing_service.signer.runtime import Runtime, start
+from signing_service.signer.settings import SignerSettings
+from signing_service.wire import messages as m
+from signing_service.wire.server import Server
+
+log = logging.getLogger(__name__)
+
+HOPELESS = 75  # exit code (EX_TEMPFAIL): the device hangs in too many threads; only a new process helps
+EVERY = {"lease": 3.0, "sequence": 0.25, "reconcile": 2.0, "device": 1.0}  # seconds between rounds of house-keeping
+
+
+class Signer:
+    """Answers messages and keeps the house. Tests run it in their own process; `run` gives it one."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self.rt = rt
+        self.health = health.Watch(rt)
+        self._confirmations = Confirmations(rt, rt.settings.device_threads)
+        self._desk = Desk(rt)
+        size, most = rt.settings.batch_size, rt.settings.most_waiting
+        self._confirms: Batcher[m.Confirm, m.Confirmed] = Batcher(self._confirmations, size=size, most=most)
+        self._stamps: Batcher[m.IssueTimestamp, m.TimestampIssued] = Batcher(
+            lambda asked: timestamps.issue_all(rt, asked), size=size, most=most)
+        self._acting = asyncio.Lock()
+        self._chores: list[asyncio.Task[None]] = []
+        self._servers: list[Server] = []
+
+    async def start(self) -> None:
+        """Alive on record, what a dead signer left is closed, then the sockets open."""
+        rt = self.rt
+        await asyncio.to_thread(leases.beat, rt)
+        await asyncio.to_thread(self._record_start)
+        await asyncio.to_thread(reconcile.reconcile, rt)
+        self._desk.take_up_keys()
+        self._confirms.start()
+        self._stamps.start()
+        self._chores = [
+            asyncio.create_task(self._every("lease", leases.beat)),
+            asyncio.create_task(self._every("sequence", self._sequence)),
+            asyncio.create_task(self._every("reconcile", reconcile.reconcile)),
+            asyncio.create_task(self._every("device", self._look_after_device)),
+        ]
+        settings = rt.settings
+        self._servers = [
+            Server(settings.sign_socket, m.SignRequest, self._sign, users=settings.sign_users),
+            Server(settings.admin_socket, m.AdminRequest, self._admin, users=settings.admin_users, mode=0o600,
+                   most_waiting=32),
+        ]
+        for server in self._servers:
+            await server.start()
+        log.info("signer %s answers", rt.id)
+
+    def _record_start(self) -> None:
+        described = self.rt.device.describe()
+        with self.rt.db.write() as tx:
+            record(tx, self.rt.now(), Fact(Event.SIGNER_STARTED, f"signer:{self.rt.id}", data={
+                "module": described.module, "token": described.token, "serial": described.serial,
+            }), mac=self.rt.entry_mac)
+
+    async def stop(self) -> None:
+        """Signatures under way finish, what is waiting in the log finds its place, leases are given back."""
+        for server in self._servers:
+            await server.stop()
+        await self._confirms.close()
+        await self._stamps.close()
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        self._desk.close()
+        self._confirmations.close()
+        with contextlib.suppress(SigningError, DeviceError):
+            await asyncio.to_thread(sequencer.sequence, self.rt)
+            await asyncio.to_thread(leases.release, self.rt)
+
+    async def _sign(self, message: m.SignRequest) -> m.Message:
+        match message:
+            case m.Confirm():
+                if len({line.signing_request_id for line in message.lines}) != len(message.lines):
+                    raise Invalid("A signing request is in the confirmation twice.", code="line-twice")
+                return await self._confirms.ask(message)
+            case m.IssueTimestamp():
+                return await self._stamps.ask(message)
+            case m.Health():
+                return self._report()
+
+    async def _admin(self, message: m.AdminRequest) -> m.Message:
+        if isinstance(message, m.Health):
+            return self._report()
+        work: dict[type, Callable[[Any], m.Done]] = {
+            m.Act: self._desk.act, m.Bootstrap: self._desk.bootstrap, m.CompleteEnrolment: self._desk.complete,
+        }
+        async with self._acting:
+            return await asyncio.to_thread(work[type(message)], message)
+
+    def _report(self) -> m.HealthReport:
+        return m.HealthReport(self.rt.id, self.health.conditions(), exposition())
+
+    def _sequence(self, rt: Runtime) -> None:
+        while sequencer.sequence(rt):
+            pass
+        sequencer.keep_alive(rt)
+
+    def _look_after_device(self, rt: Runtime) -> None:
+        self.health.look_at_device()
+        if rt.device.hopeless:
+            log.critical("too many calls hang in the device; this process ends and must be replaced")
+            os._exit(HOPELESS)  # the hung threads cannot be ended in any other way
+
+    async def _every(self, chore: str, work: Callable[[Runtime], object]) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(work, self.rt)
+                self.health.went_well(chore)
+            except (SigningError, DeviceError) as error:
+                self.health.went_wrong(chore, str(error))
+                log.warning("%s: %s", chore, error)
+            except Exception as error:
+                self.health.went_wrong(chore, type(error).__name__)
+                log.exception("%s failed", chore)
+            await asyncio.sleep(EVERY[chore])
+
+
+async def serve(settings: SignerSettings) -> int:
+    """Run until SIGTERM or SIGINT. Waits for a device that is not there yet, and says so."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    rt = await _opened(settings, stopping)
+    if rt is None:
+        return 0
+    signer = Signer(rt)
+    await signer.start()
+    await stopping.wait()
+    await signer.stop()
+    rt.device.close()
+    rt.db.close()
+    return 0
+
+
+async def _opened(settings: SignerSettings, stopping: asyncio.Event) -> Runtime | None:
+    device = await asyncio.to_thread(hsm.open_device, settings.device())
+    while not stopping.is_set():
+        try:
+            await asyncio.to_thread(device.recover)
+            return await asyncio.to_thread(start, settings, device)
+        except (DeviceError, SigningError) as error:
+            log.warning("waiting for device and database: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), 2)
+    return None
+
+
+def run(settings: SignerSettings) -> int:
+    """The signer's main function: its exit code."""
+    return asyncio.run(serve(settings))

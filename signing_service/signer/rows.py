@@ -1,0 +1,83 @@
+"""Rows the signer relies on carry a MAC of a device key: a swapped, edited or moved row is refused.
+
+The MAC is checked outside of any transaction, because it needs the device. Inside the transaction that acts on a
+row, the row is read again and must be, byte for byte, one whose MAC was checked.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import Table
+
+from hsm.device import Device
+from hsm.errors import Tampered
+from hsm.sealing import row_mac, verify_row_mac
+from signing_service.audit import instant
+from signing_service.db.tables import credential, key, seed
+
+# What a MAC covers. Left out: the MAC itself, and columns nothing is decided by.
+COVERED: dict[str, tuple[str, ...]] = {
+    "key": ("id", "purpose", "kind", "custody", "public_key", "blob", "owner", "destroyed_at"),
+    "seed": ("id", "owner", "state", "blob"),
+    "credential": (
+        "id", "kind", "signatory_id", "agency_code", "key_id", "key_kind", "algorithm", "custody", "state",
+        "certificate", "chain", "not_before", "not_after", "replaces", "version",
+    ),
+}
+OWNER = {"key": "owner", "seed": "owner", "credential": "signatory_id"}
+TABLES: dict[str, Table] = {"key": key, "seed": seed, "credential": credential}
+MOST_REMEMBERED = 200_000
+
+
+def content(table: str, row: Any) -> bytes:
+    """A digest over the covered columns, each with its length, so that no two rows share one."""
+    parts = (_bytes(row[name]) for name in COVERED[table])
+    return sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+
+
+def _bytes(value: Any) -> bytes:
+    match value:
+        case None:
+            return b"\x00"
+        case bytes():
+            return b"b" + value
+        case datetime():
+            return b"t" + instant(value).encode()
+        case _:
+            return b"s" + str(value).encode()
+
+
+def mac_of(device: Device, table: str, row: Any) -> bytes:
+    """The MAC to store with this row. Asks the device: never call it inside a transaction."""
+    return row_mac(device, table, row["id"], row[OWNER[table]] or "", content(table, row), row.get("version") or 1)
+
+
+class Verified:
+    """Remembers which rows, byte for byte, carried a right MAC, and the newest version seen of each."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._rows: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        self._newest: dict[tuple[str, str], int] = {}
+
+    def check(self, table: str, row: Any) -> None:
+        """Raise Tampered unless the row carries its MAC and is no older than one seen before. Asks the device."""
+        seen = (content(table, row), row["mac"])
+        name = (table, row["id"])
+        if self._rows.get(name) == seen:
+            return
+        version = row.get("version") or 1
+        verify_row_mac(self._device, table, row["id"], row[OWNER[table]] or "", seen[0], version, row["mac"])
+        if version < self._newest.get(name, 0):
+            raise Tampered(f"{table} {row['id']} was put back to an older version")
+        if len(self._rows) >= MOST_REMEMBERED:
+            self._rows.clear()
+        self._rows[name] = seen
+        self._newest[name] = version
+
+    def knows(self, table: str, row: Any) -> bool:
+        """Was exactly this row checked? For use inside a transaction: asks nobody."""
+        return self._rows.get((table, row["id"])) == (content(table, row), row["mac"])

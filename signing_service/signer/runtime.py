@@ -1,0 +1,56 @@
+"""What every part of the signer is handed: the device, the database, who we are, and what time it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from hsm.device import Device
+from signing_service.audit import EntryMac
+from signing_service.db.engine import Database
+from signing_service.ids import draw
+from signing_service.signer.rows import Verified
+from signing_service.signer.settings import SignerSettings
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Lease:
+    """Until when the others believe that we are alive. Nothing is signed after it."""
+
+    until: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One signer. `id` is drawn anew at every start, so that a lease names one life of one process."""
+
+    settings: SignerSettings
+    db: Database
+    device: Device
+    now: Callable[[], datetime]
+    id: str
+    entry_mac: EntryMac
+    verified: Verified
+    lease: Lease = field(default_factory=Lease)
+
+
+def start(
+    settings: SignerSettings, device: Device, *, db: Database | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> Runtime:
+    """A runtime on an open device. Opens nothing else and writes nothing yet."""
+    signer_id = draw("si")
+    return Runtime(
+        settings=settings, db=db or Database(settings.signer_database_url, pool_size=4), device=device, now=now,
+        id=signer_id, entry_mac=entry_mac(device, signer_id), verified=Verified(device),
+    )
+
+
+def entry_mac(device: Device, signer_id: str) -> EntryMac:
+    """The key with which a signer proves its own entries: any signer on this device can derive it, nobody else."""
+    return EntryMac(signer_id, device.mac(b"entry-mac\x00" + signer_id.encode()))

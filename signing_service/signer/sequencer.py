@@ -1,0 +1,131 @@
+"""The sequencer gives waiting entries their place in the log and signs checkpoints of it.
+
+One signer at a time holds the `sequencer` lease. Entries, tiles and checkpoint become durable in one transaction,
+and a checkpoint leaves the process only through the database: if we die after the device signed and before the
+commit, that checkpoint never existed for anybody.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from signing_service.audit import SIGNER_EVENTS, Event, Fact, StoredTiles, record
+from signing_service.db.tables import checkpoint, entry, log_key, tile
+from signing_service.errors import Unavailable
+from signing_service.ids import draw
+from signing_service.signer import leases
+from signing_service.signer.runtime import Runtime, entry_mac
+from signing_service.tlog import note, tiles, tree
+
+MOST = 2_000  # entries per checkpoint: keeps the transaction under a second
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest checkpoint: how many entries it covers, and when it was made."""
+
+    size: int
+    root: bytes
+    at: datetime | None
+
+
+def head(tx: Connection) -> Head:
+    row = tx.execute(
+        select(checkpoint.c.size, checkpoint.c.root, checkpoint.c.at)
+        .order_by(checkpoint.c.size.desc(), checkpoint.c.id.desc()).limit(1)
+    ).first()
+    return Head(row.size, bytes(row.root), row.at) if row else Head(0, tree.root([]), None)
+
+
+def sequence(rt: Runtime) -> int:
+    """Put what waits into the tree and sign a checkpoint of it. Returns how many entries found their place.
+
+    Does nothing (0) where another signer holds the lease. Raises Unavailable where the stored tree is damaged:
+    then nothing is added to it until somebody looked.
+    """
+    if not _hold(rt):
+        return 0
+    with rt.db.read() as tx:
+        current = head(tx)
+        waiting = tx.execute(
+            select(entry.c.id, entry.c.event, entry.c.body, entry.c.mac, entry.c.mac_by)
+            .where(entry.c.leaf_index.is_(None)).order_by(entry.c.id).limit(MOST)
+        ).all()
+        if not waiting:
+            return 0
+        stored = StoredTiles(tx)
+        if tiles.root_at(stored, current.size) != current.root:
+            raise Unavailable("The stored tree does not give the newest checkpoint's root.", code="tiles-damaged")
+        grown = tiles.append(stored, current.size, [tree.leaf_hash(row.body.encode()) for row in waiting])
+    unproven = [row for row in waiting if row.event in SIGNER_EVENTS and not _is_ours(rt, row)]
+    key = note.CheckpointKey(*_key(rt))
+    name = rt.settings.log_origin
+    body = note.Checkpoint(name, grown.new_size, grown.root).body()
+    signed = note.sign_note(body, name, key, rt.device.sign_checkpoint)
+    _write(rt, current, grown, signed, waiting, unproven, note.verifier_string(name, key))
+    return len(waiting)
+
+
+def _key(rt: Runtime) -> tuple[Any, bytes]:
+    held = rt.device.checkpoint_key()
+    return held.algorithm, held.public_key
+
+
+def _hold(rt: Runtime) -> bool:
+    now = rt.now()
+    with rt.db.write() as tx:
+        return leases.hold(tx, leases.SEQUENCER, rt.id, now, now + timedelta(seconds=rt.settings.lease_seconds))
+
+
+def _is_ours(rt: Runtime, row: Any) -> bool:
+    """Does a signer's entry carry the MAC of the signer it names? Any signer on this device can tell."""
+    if row.mac is None or row.mac_by is None:
+        return False
+    maker = rt.entry_mac if row.mac_by == rt.id else entry_mac(rt.device, row.mac_by)
+    return hmac.compare_digest(maker.over(row.body.encode()), row.mac)
+
+
+def _write(
+    rt: Runtime, current: Head, grown: tiles.Append, signed: str, waiting: Any, unproven: list[Any], verifier: str,
+) -> None:
+    now = rt.now()
+    with rt.db.write() as tx:
+        if not leases.hold(tx, leases.SEQUENCER, rt.id, now, now + timedelta(seconds=rt.settings.lease_seconds)):
+            raise Unavailable("Another signer sequences the log now.", code="lease-lost")
+        if head(tx).size != current.size:
+            raise Unavailable("The log has grown meanwhile.", code="lease-lost")
+        tx.execute(
+            update(entry).where(entry.c.id == bindparam("which"), entry.c.leaf_index.is_(None))
+            .values(leaf_index=bindparam("place")),
+            [{"which": row.id, "place": current.size + at} for at, row in enumerate(waiting)],
+        )
+        _store(tx, grown)
+        tx.execute(insert(checkpoint).values(
+            id=draw("cp"), size=grown.new_size, root=grown.root, note=signed, at=now))
+        if tx.execute(select(log_key.c.verifier).where(log_key.c.verifier == verifier)).first() is None:
+            tx.execute(insert(log_key).values(verifier=verifier, created_at=now))
+        record(tx, now, *(
+            Fact(Event.ENTRY_UNPROVEN, f"signer:{rt.id}", "alarm", data={"entry": row.id, "event": row.event})
+            for row in unproven
+        ), mac=rt.entry_mac)
+
+
+def _store(tx: Connection, grown: tiles.Append) -> None:
+    for (level, index), hashes in grown.changed.items():
+        tx.execute(delete(tile).where(tile.c.level == level, tile.c.tile_index == index))
+        tx.execute(insert(tile).values(level=level, tile_index=index, hashes=hashes))
+
+
+def keep_alive(rt: Runtime) -> None:
+    """Where nothing was sequenced for a while, record just that: the next checkpoint then proves the silence."""
+    now = rt.now()
+    with rt.db.read() as tx:
+        last = head(tx).at
+    if last is None or now - last >= timedelta(seconds=rt.settings.idle_checkpoint_seconds):
+        with rt.db.write() as tx:
+            record(tx, now, Fact(Event.ALIVE, f"signer:{rt.id}"), mac=rt.entry_mac)
