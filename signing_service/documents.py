@@ -47,7 +47,7 @@ class Draft:
 
 
 class Documents:
-    """The store below `root`. Every method blocks on the disk: call it in a thread (`rt.db.run` or to_thread).
+    """The store below `root`. Every method blocks on the disk: call it in a thread.
 
     Raises Unavailable (`storage`) when the disk is full or fails.
     """
@@ -61,19 +61,26 @@ class Documents:
         """Make a stream's content, or a file below this root (which is moved), durable under its digest."""
         if isinstance(source, Path):
             return self.keep(self._examined(source))
-        with self.receiving(source) as draft:
+        draft = self.receive(source)
+        try:
             return self.keep(draft)
+        finally:
+            self.drop(draft)
 
-    @contextmanager
-    def receiving(self, source: BinaryIO) -> Iterator[Draft]:
-        """A draft of the stream's content; gone at the end of the block unless it was kept."""
+    def receive(self, source: BinaryIO) -> Draft:
+        """A draft of the stream's content. Whoever asked for it either keeps or drops it."""
         path = self.draft_path()
         try:
             with _storage():
-                draft = _copied(source, path)
-            yield draft
-        finally:
+                return _copied(source, path)
+        except BaseException:
             path.unlink(missing_ok=True)
+            raise
+
+    def drop(self, draft: Draft) -> None:
+        """Remove a draft that was not kept; nothing happens to one that was."""
+        with _storage():
+            draft.path.unlink(missing_ok=True)
 
     def draft_path(self, suffix: str = ".draft") -> Path:
         """A fresh path for somebody else (a pdf worker) to write to; hand the file to `store` or remove it."""

@@ -77,6 +77,12 @@ HTTP_REQUESTS = Counter(
 )
 """`route` is the template (`/api/v1/signing-requests/{id}`), or `unknown`."""
 
+UNRECORDED_TOKEN_REFUSALS = Counter(
+    "signing_unrecorded_token_refusals", "Refused token requests beyond those that are put on record",
+    registry=_registry,
+)
+"""Anybody can ask for a token with a wrong secret; the log does not grow with it for ever."""
+
 _STAGES = {name: STAGE_SECONDS.labels(name) for name in get_args(Stage)}  # all shown from the start, as zeros
 
 

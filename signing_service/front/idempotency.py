@@ -1,0 +1,144 @@
+"""`Idempotency-Key`: the same call again gives the same answer, and is not carried out again.
+
+A key belongs to one client and one call: method, path and body (for a form: its fields and the document's
+digest). Another body under the same key is a 409. Only answers that did something are kept; a refusal frees the
+key, because nothing was done.
+
+What creates something writes its answer in the transaction that creates it (`Note`), so that a key without an
+answer proves that nothing was created: after a crash the same call may run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from signing_service.db.tables import idempotency
+from signing_service.errors import Invalid, WrongState
+from signing_service.front.callers import Caller
+from signing_service.front.runtime import Runtime
+
+KEY = re.compile(r"[\x21-\x7e]{1,200}")
+ABANDONED = timedelta(minutes=5)  # longer than any call takes: whoever held the key is gone
+REPLAYED = {"Idempotency-Replayed": "true"}
+
+Note = Callable[[Connection, BaseModel], None]
+
+
+def no_note(_tx: Connection, _answer: BaseModel) -> None:
+    """For calls without a key."""
+
+
+@dataclass
+class Call:
+    """One call under a key, with the fingerprint of what was asked."""
+
+    client_id: str
+    key: str
+    fingerprint: str
+    status: int
+    is_noted: bool = False
+
+    def note(self, tx: Connection, answer: BaseModel) -> None:
+        """Keep the answer, in the transaction of what it tells of."""
+        self.is_noted = True
+        tx.execute(
+            update(idempotency)
+            .where(idempotency.c.client_id == self.client_id, idempotency.c.key == self.key)
+            .values(status=self.status, body=answer.model_dump_json(exclude_none=True))
+        )
+
+
+def fingerprint(rt: Runtime, request: Request, *content: object) -> str:
+    """Keyed, because a body may hold a code, and six digits are quickly found from a plain hash."""
+    text = json.dumps([request.method, request.url.path, *content], default=str, ensure_ascii=False)
+    key = hmac.digest(rt.secret, b"idempotency", "sha256")
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+async def once(
+    rt: Runtime, request: Request, caller: Caller, content: tuple[object, ...],
+    act: Callable[[Note], Awaitable[BaseModel]], status: int = 200,
+) -> Response:
+    """Carry out `act`, or give the answer that this key had. Raises WrongState for a key that was used otherwise."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return _answer(status, _json(await act(no_note)))
+    if not KEY.fullmatch(key):
+        raise Invalid("An Idempotency-Key has 1 to 200 printable ASCII characters.", code="idempotency-key")
+    call = Call(caller.client_id, key, fingerprint(rt, request, *content), status)
+    kept = await rt.db.run(_begin, rt, call)
+    if kept is not None:
+        return _answer(*kept, REPLAYED)
+    try:
+        answer = await act(call.note)
+    except BaseException:
+        await rt.db.run(_forget, rt, call)
+        raise
+    if not call.is_noted:
+        await rt.db.run(_keep, rt, call, answer)
+    return _answer(status, _json(answer))
+
+
+def _begin(rt: Runtime, call: Call) -> tuple[int, str] | None:
+    """Take the key, or the answer that is kept under it."""
+    now = rt.clock()
+    try:
+        with rt.db.write() as tx:
+            _drop_old(tx, rt, call, now)
+            tx.execute(insert(idempotency).values(
+                client_id=call.client_id, key=call.key, fingerprint=call.fingerprint, created_at=now))
+    except IntegrityError:
+        return _kept(rt, call)
+    return None
+
+
+def _kept(rt: Runtime, call: Call) -> tuple[int, str]:
+    with rt.db.read() as tx:
+        row = tx.execute(select(idempotency).where(
+            idempotency.c.client_id == call.client_id, idempotency.c.key == call.key)).first()
+    if row is not None and row.fingerprint != call.fingerprint:
+        raise WrongState("This Idempotency-Key was used for another call.", code="idempotency-key-reused")
+    if row is None or row.status is None:
+        raise WrongState("The first call with this Idempotency-Key is still under way.", code="in-progress")
+    return row.status, row.body
+
+
+def _drop_old(tx: Connection, rt: Runtime, call: Call, now: datetime) -> None:
+    """Forget this key if its day is over, or if whoever took it is gone without having done anything."""
+    lifetime = timedelta(seconds=rt.settings.idempotency_seconds)
+    is_old = idempotency.c.created_at <= now - lifetime
+    is_abandoned = and_(idempotency.c.status.is_(None), idempotency.c.created_at <= now - ABANDONED)
+    tx.execute(delete(idempotency).where(
+        idempotency.c.client_id == call.client_id, idempotency.c.key == call.key, or_(is_old, is_abandoned)))
+
+
+def _forget(rt: Runtime, call: Call) -> None:
+    with rt.db.write() as tx:
+        tx.execute(delete(idempotency).where(
+            idempotency.c.client_id == call.client_id, idempotency.c.key == call.key,
+            idempotency.c.status.is_(None)))
+
+
+def _keep(rt: Runtime, call: Call, answer: BaseModel) -> None:
+    with rt.db.write() as tx:
+        call.note(tx, answer)
+
+
+def _json(answer: BaseModel) -> str:
+    return answer.model_dump_json(exclude_none=True)
+
+
+def _answer(status: int, body: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, headers, media_type="application/json")
