@@ -19,6 +19,7 @@ from pyhanko.sign.fields import SigFieldSpec
 from pyhanko.sign.signers.cms_embedder import SigAppearanceSetup
 from pyhanko.stamp import TextStampStyle
 
+from signing_service.pdf.fonts import font_for
 from signing_service.pdf.work import Appearance, Box, Refused
 
 _FONT_SIZE: Final = 10
@@ -54,11 +55,12 @@ def drawn(appearance: Appearance | None, signing_time: datetime) -> SigAppearanc
     """What pyHanko draws into the field, or nothing for an invisible one."""
     if appearance is None:
         return None
+    text = _text(appearance.lines)
     return SigAppearanceSetup(
-        style=_style(appearance.font),
+        style=_style(font_for(text, appearance.font)),
         timestamp=signing_time,
         name=None,
-        text_params={"text": _text(appearance.lines)},
+        text_params={"text": text},
     )
 
 

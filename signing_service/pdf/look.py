@@ -82,7 +82,7 @@ def _signature_warnings(earlier: list[Standing]) -> set[str]:
 
 
 def _information(reader: PdfFileReader, key: str) -> str | None:
-    information = reader.trailer["/Info"] if "/Info" in reader.trailer else None
+    information = reader.trailer_view.get("/Info")
     found = information.get(key) if isinstance(information, generic.DictionaryObject) else None
     return clean(found) if isinstance(found, str) else None
 

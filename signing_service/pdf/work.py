@@ -91,7 +91,7 @@ class Appearance:
 
     box: Box
     lines: tuple[str, ...]
-    font: Path
+    font: Path | None = None    # preferred; another is taken when it lacks a letter (`pdf.fonts`)
 
 
 @dataclass(frozen=True)
