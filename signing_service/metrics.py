@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import add
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -111,7 +112,8 @@ def exposition(*others: str) -> str:
     """This process's metrics as Prometheus text, with those of other processes (their texts) added in.
 
     Equal samples are summed: right for counters and histograms, and for gauges because each is set by one
-    process only and is zero in the others. ValueError when a text is not Prometheus text.
+    process only and is zero in the others. Of `signing_ready` the least counts: what one half cannot reach is
+    not ready. ValueError when a text is not Prometheus text.
     """
     own = generate_latest(_registry).decode()
     families: dict[str, Metric] = {}
@@ -124,13 +126,14 @@ def exposition(*others: str) -> str:
 
 
 def _add(total: Metric, family: Metric) -> None:
+    together = min if family.name == "signing_ready" else add
     known = {(sample.name, tuple(sorted(sample.labels.items()))): at for at, sample in enumerate(total.samples)}
     for sample in family.samples:
         at = known.get((sample.name, tuple(sorted(sample.labels.items()))))
         if at is None:
             total.samples.append(sample)
         else:
-            total.samples[at] = total.samples[at]._replace(value=total.samples[at].value + sample.value)
+            total.samples[at] = sample._replace(value=together(total.samples[at].value, sample.value))
 
 
 class _Collected(CollectorRegistry):

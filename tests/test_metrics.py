@@ -57,6 +57,15 @@ def test_the_texts_of_two_processes_are_added_sample_by_sample() -> None:
     assert value(text, "signing_elsewhere", {}) == 7
 
 
+def test_what_one_process_cannot_reach_is_not_ready() -> None:
+    other = CollectorRegistry()
+    ready = Gauge("signing_ready", "1 while a dependency answers", ["dependency"], registry=other)
+    ready.labels("database").set(0)
+    metrics.READY.labels("database").set(1)
+    text = metrics.exposition(generate_latest(other).decode())
+    assert value(text, "signing_ready", {"dependency": "database"}) == 0
+
+
 def test_every_family_stands_in_the_text_once() -> None:
     text = metrics.exposition(generate_latest(metrics.registry()).decode())
     types = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
