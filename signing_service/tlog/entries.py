@@ -20,6 +20,7 @@ Json = Any  # what json.loads returns: checked value by value in `_check`
 
 _DEEPEST = 32  # levels of nesting; entries have three
 _LARGEST = 2**53 - 1  # RFC 7493 2.2: beyond it JSON readers disagree; larger numbers are written as strings
+_write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # C0 is escaped by json itself
 
 
@@ -37,9 +38,8 @@ def canonical(body: Mapping[str, Json]) -> bytes:
     """
     if not isinstance(body, Mapping):
         raise EntryInvalid("an entry is a JSON object")
-    text = json.dumps(_check(body, 0), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     try:
-        return _HIDDEN.sub(_escape, text).encode()
+        return _HIDDEN.sub(_escape, _write(_check(body, 0))).encode()
     except UnicodeEncodeError as error:
         raise EntryInvalid("an entry's text is valid Unicode: it holds half a surrogate pair") from error
 
@@ -105,9 +105,7 @@ def _check(value: Json, depth: int) -> Json:
     """The same value in plain dicts and lists, or `EntryInvalid`; json.dumps would bend keys and floats."""
     if depth > _DEEPEST:
         raise EntryInvalid(f"an entry nests at most {_DEEPEST} levels")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
+    if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
         if abs(value) > _LARGEST:

@@ -26,19 +26,22 @@ class TrustedLeaves:
     def __init__(self, node_at: NodeAt | None, anchors: Sequence[Checkpoint]) -> None:
         self._node_at = node_at or _no_hashes
         self._anchors = anchors if node_at else ()
+        self._first, self._leaves = 0, list[bytes]()  # the chunk looked at last
         self._chunks: dict[tuple[int, int], list[bytes]] = {}
         self.damaged: int | None = None
 
-    def covers(self, index: int) -> bool:
-        """Is there anything to judge this index by?"""
-        return self.at(index) is not None
-
     def at(self, index: int) -> bytes | None:
+        if not self._first <= index < self._first + len(self._leaves):
+            self._turn_to(index)
+        return self._leaves[index - self._first] if self._leaves else None
+
+    def _turn_to(self, index: int) -> None:
         anchor = self._anchor(index)
-        if anchor is None or index < 0:
-            return None
-        leaves = self._chunk(index // _CHUNK, anchor)
-        return leaves[index % _CHUNK] if leaves else None
+        first = index - index % _CHUNK
+        leaves = [] if anchor is None or index < 0 else self._chunk(index // _CHUNK, anchor)
+        # The start of this chunk may be for a more trusted, shorter anchor to judge.
+        self._first = max([first, *(shorter.size for shorter in self._anchors if shorter.size <= index)])
+        self._leaves = leaves[self._first - first :]
 
     def _anchor(self, index: int) -> Checkpoint | None:
         return next((anchor for anchor in self._anchors if index < anchor.size), None)

@@ -35,6 +35,10 @@ class Order:
         for first, last in self._missing:
             yield from range(first, last + 1)
 
+    def seen(self, index: int) -> bool:
+        """Has this entry been read already, out of its place?"""
+        return index in self._displaced
+
     def place(self, index: int | None, following: int | None) -> None:
         """The next line is entry `index`; the one after it will be `following`."""
         here = self.expected
@@ -54,6 +58,14 @@ class Order:
         if replaced:
             self._miss(here, here)
             self.expected += 1
+
+    def end(self, end: int) -> None:
+        """Nothing follows. Entries that were seen too early and never in their place are not cut off."""
+        early = [index for index in self._displaced if index >= self.expected]
+        if early:
+            last = max(end - 1, *early)
+            self._miss(self.expected, last)
+            self.expected = last + 1
 
     def report(self, findings: Findings) -> None:
         """Name everything out of place."""

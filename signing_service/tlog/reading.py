@@ -147,8 +147,8 @@ class Reading:
     def _take(self, read: _Read, following: _Read | None) -> None:
         here, was_clean = self._order.expected, self._order.clean
         index = self._identify(read, 0)
-        self._order.place(index, self._end if following is None else self._identify(following, 1))
-        self._check_itself(read, here if index is None else index)
+        self._order.place(index, None if index == here else self._foresee(following, index))
+        self._check_itself(read, index, here)
         self.count += 1
         if was_clean and not self._order.clean:
             self._roots = None
@@ -156,27 +156,37 @@ class Reading:
             self._roots.push(*read.hashes)
             self._pass_marks()
 
-    def _check_itself(self, read: _Read, index: int) -> None:
+    def _check_itself(self, read: _Read, index: int | None, here: int) -> None:
         if read.computed != read.line.leaf_hash:
-            text = f"the body of entry {index} is not what its leaf hash says"
-            self.findings.add(Kind.CHANGED, text, index)
-        elif read.line.index not in (index, self._start + self.count):
+            named = here if index is None else index
+            self.findings.add(Kind.CHANGED, f"the body of entry {named} is not what its leaf hash says", named)
+        elif index is not None and read.line.index not in (index, self._start + self.count):
             self.findings.add(Kind.CHANGED, f"entry {index} is numbered {read.line.index}", index)
+
+    def _foresee(self, following: _Read | None, index: int | None) -> int | None:
+        """Where the log must end is known as well, so the last line can be judged like any other."""
+        if following is not None:
+            return self._identify(following, 1)
+        return self._end if index is None or index < self._end else None
 
     def _identify(self, read: _Read, ahead: int) -> int | None:
         """Which entry is this line, the next one or the one `ahead` of it? None: no entry of this log."""
         here = self._order.expected
-        if not self._leaves.covers(here):
-            return self._by_number(read, here + ahead, ahead)
-        for index in (here + ahead, here, here + 1):
-            if self._leaves.at(index) in read.hashes:
-                return index
+        trusted = self._leaves.at(here)
+        if trusted is None:
+            return self._by_number(read, here, ahead)
+        if trusted in read.hashes:
+            return here
+        if self._leaves.at(here + 1) in read.hashes:
+            return here + 1
         return self._search(read, here)
 
     def _by_number(self, read: _Read, here: int, ahead: int) -> int | None:
-        """Behind an entry out of place a forger renumbers: there the line's position counts as its number."""
-        renumbered = self._leaves.covers(self._start) and read.line.index == self._start + self.count + ahead
-        return here if renumbered else read.line.index
+        """Above every checkpoint a line is the entry it says it is; but where lines before it are missing or
+        too many, and it was numbered again to hide that, it is the next one."""
+        number = read.line.index
+        shifted = number == self._start + self.count + ahead and not self._order.seen(here)
+        return here + ahead if shifted and self._leaves.at(self._start) else number
 
     def _search(self, read: _Read, here: int) -> int | None:
         self._searches += 1
@@ -185,7 +195,13 @@ class Reading:
         candidates = [read.line.index] if read.line.index is not None else []
         candidates += [index for index, _ in zip(self._order.missing(), range(_NEARBY), strict=False)]
         candidates += [*range(here, here + _NEARBY), *range(max(here - _NEARBY, self._start), here)]
-        return next((index for index in candidates if self._leaves.at(index) in read.hashes), None)
+        found = (index for index in candidates if self._leaves.at(index) in read.hashes)
+        return next(found, self._unjudged(read))
+
+    def _unjudged(self, read: _Read) -> int | None:
+        """An entry with a number that no checkpoint covers can only be taken by its number."""
+        number = read.line.index
+        return None if number is None or self._leaves.at(number) else number
 
     def _pass_marks(self) -> None:
         """Compare roots at every checkpoint whose size has just been reached."""
@@ -214,6 +230,7 @@ class Reading:
         self._roots = None
 
     def _report(self) -> None:
+        self._order.end(self._end)
         self._order.report(self.findings)
         reached = self.reached
         if reached < self._end:
