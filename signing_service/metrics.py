@@ -65,7 +65,7 @@ CHECKPOINT_AGE = Gauge(
 READY = Gauge(
     "signing_ready", "1 while a dependency answers, else 0", ["dependency"], registry=_registry,
 )
-"""database, device, signer, documents, policy, sequencer: the words of the health report."""
+"""The words of the health reports of both halves, such as database, device, log, reconcile."""
 
 WEBHOOK_OUTBOX = Gauge(
     "signing_webhook_outbox", "Notices to clients that are not delivered yet", registry=_registry,
