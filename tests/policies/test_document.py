@@ -14,7 +14,6 @@ from policies.document import SHIPPED, PolicyInvalid, explain, load, policy_hash
 from policies.examples import Verdict
 from tests.support.policy_cases import SMALL
 
-
 ROOT = Path(__file__).parents[2]
 
 
