@@ -7,6 +7,7 @@ instead of failing half-way). PostgreSQL: READ COMMITTED, connections checked be
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,13 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from signing_service.errors import Unavailable
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -72,9 +74,8 @@ def _translated() -> Iterator[None]:
         raise Unavailable("The database is busy. Try again shortly.", code="database-busy", retry_after=2) from error
     except DBAPIError as error:
         if _is_outage(error):
+            log.warning("the database does not answer: %s", error.orig)
             raise Unavailable("The database does not answer. Try again shortly.", code="database-away") from error
-        raise
-    except SQLAlchemyError:
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, insert, select, update
 
 from signing_service.db.tables import clock
 from signing_service.errors import Unavailable
@@ -28,11 +28,10 @@ def check(rt: Runtime, tx: Connection) -> datetime:
     if now < mark - TOLERANCE:
         raise Unavailable("The signer's clock ran back. Nothing is signed until it is right.", code="clock",
                           retry_after=30)
-    if not rt.db.is_sqlite:
-        theirs: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
-        if abs(theirs - now) > DRIFT:
-            raise Unavailable("The clocks of signer and database disagree. Nothing is signed until they agree.",
-                              code="clock", retry_after=30)
+    theirs = rt.database_clock(tx)
+    if theirs is not None and abs(theirs - now) > DRIFT:
+        raise Unavailable("The clocks of signer and database disagree. Nothing is signed until they agree.",
+                          code="clock", retry_after=30)
     if now > mark + EVERY:
         tx.execute(update(clock).where(clock.c.id == 1, clock.c.high_water < now).values(high_water=now))
     return now

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import hsm
-from hsm.errors import DeviceError
+from hsm.errors import DeviceError, PinRejected
 from signing_service.audit import Event, Fact, record
 from signing_service.errors import Invalid, SigningError
 from signing_service.metrics import exposition
@@ -160,11 +160,12 @@ async def serve(settings: SignerSettings) -> int:
 
 
 async def _opened(settings: SignerSettings, stopping: asyncio.Event) -> Runtime | None:
-    device = await asyncio.to_thread(hsm.open_device, settings.device())
     while not stopping.is_set():
         try:
-            await asyncio.to_thread(device.recover)
+            device = await asyncio.to_thread(hsm.open_device, settings.device())
             return await asyncio.to_thread(start, settings, device)
+        except PinRejected:
+            raise  # never tried again by itself: tokens lock after a few wrong PINs
         except (DeviceError, SigningError) as error:
             log.warning("waiting for device and database: %s", error)
             with contextlib.suppress(TimeoutError):

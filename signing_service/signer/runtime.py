@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection, text
+
 from hsm.device import Device
 from signing_service.audit import EntryMac
 from signing_service.db.engine import Database
@@ -16,6 +18,14 @@ from signing_service.signer.settings import SignerSettings
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def clock_of_database(tx: Connection) -> datetime | None:
+    """What PostgreSQL's machine believes; None on SQLite, which has no machine of its own."""
+    if tx.dialect.name == "sqlite":
+        return None
+    moment: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment
 
 
 @dataclass
@@ -36,18 +46,21 @@ class Runtime:
     id: str
     entry_mac: EntryMac
     verified: Verified
+    database_clock: Callable[[Connection], datetime | None]
     lease: Lease = field(default_factory=Lease)
 
 
 def start(
     settings: SignerSettings, device: Device, *, db: Database | None = None,
     now: Callable[[], datetime] = utc_now,
+    database_clock: Callable[[Connection], datetime | None] | None = None,
 ) -> Runtime:
     """A runtime on an open device. Opens nothing else and writes nothing yet."""
     signer_id = draw("si")
     return Runtime(
         settings=settings, db=db or Database(settings.signer_database_url, pool_size=4), device=device, now=now,
-        id=signer_id, entry_mac=entry_mac(device, signer_id), verified=Verified(device),
+        database_clock=database_clock or clock_of_database, id=signer_id, entry_mac=entry_mac(device, signer_id),
+        verified=Verified(device),
     )
 
 

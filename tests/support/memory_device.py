@@ -67,15 +67,15 @@ class MemoryDevice:
         self._lock = threading.RLock()
         self._free = threading.Event()
         self._free.set()
-        self._failure: tuple[DeviceError, bool] | None = None
+        self._failure: tuple[DeviceError, bool, str | None] | None = None
         self._flip = False
         self.hopeless = False
 
     # --- going wrong ---
 
-    def fail_next(self, error: DeviceError, *, after_signing: bool = False) -> None:
-        """The next call raises; `after_signing` lets it do its work first: the reply is lost."""
-        self._failure = (error, after_signing)
+    def fail_next(self, error: DeviceError, *, after_signing: bool = False, call: str | None = None) -> None:
+        """The next call (of this name) raises; `after_signing` lets it do its work first: the reply is lost."""
+        self._failure = (error, after_signing, call)
 
     def flip_next_signature(self) -> None:
         self._flip = True
@@ -189,7 +189,9 @@ class MemoryDevice:
         self._free.wait()
         with self._lock:
             self.calls.append(name)
-            failure, self._failure = self._failure, None
+            failure = None
+            if self._failure and self._failure[2] in (None, name):
+                failure, self._failure = self._failure, None
             if failure and not failure[1]:
                 raise failure[0]
             yield

@@ -197,6 +197,7 @@ def keys_and_people() -> None:
         sa.Column("key_id", sa.String(40)),
         sa.Column("key_kind", sa.String(10), nullable=False),
         sa.Column("algorithm", sa.String(20), nullable=False),
+        sa.Column("custody", sa.String(10), nullable=False),
         sa.Column("state", sa.String(20), nullable=False),
         sa.Column("reason", sa.Text),
         sa.Column("certificate", sa.LargeBinary),

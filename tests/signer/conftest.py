@@ -1,0 +1,34 @@
+"""Each of these tests runs on SQLite and on PostgreSQL, over the in-memory device unless it says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from signing_service.db.migrate import upgrade
+from tests.support import postgres
+from tests.support.city import City, Clock, runtime
+from tests.support.memory_device import MemoryDevice
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    found = f"sqlite:///{tmp_path / 'signing.db'}" if request.param == "sqlite" else postgres.fresh_database()
+    upgrade(found)
+    return found
+
+
+@pytest.fixture
+def device() -> MemoryDevice:
+    return MemoryDevice()
+
+
+@pytest.fixture
+def city(url: str, tmp_path: Path, device: MemoryDevice) -> Iterator[City]:
+    clock = Clock()
+    made = City(runtime(url, tmp_path, device, clock), clock)
+    yield made
+    made.check()
+    made.close()
