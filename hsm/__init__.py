@@ -34,7 +34,7 @@ def open_device(settings: DeviceSettings) -> Device:
         settings.waiting,
     )
     try:
-        device.describe()
+        device.open()
     except BaseException:
         device.close()
         raise

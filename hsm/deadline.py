@@ -11,14 +11,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from hsm.algorithms import Algorithm, KeyKind
 from hsm.device import CheckpointKey, Custody, Description, Device, KeyRef, SecretRef
-from hsm.errors import DeviceBusy, DeviceUnavailable
+from hsm.errors import DeviceBusy, DeviceError, DeviceUnavailable
 
 T = TypeVar("T")
+OPENING = 4  # deadlines that the first connection may take
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
 
@@ -48,6 +50,10 @@ class Deadlined:
     @property
     def hopeless(self) -> bool:
         return len(self._hung) >= self._threads
+
+    def open(self) -> None:
+        """Connect. Slower than any later call: on a network device some hundred round trips."""
+        self._run(self._device.describe, OPENING * self._deadline)
 
     def describe(self) -> Description:
         return self._run(self._device.describe)
@@ -96,15 +102,13 @@ class Deadlined:
 
     def close(self) -> None:
         """Ends the threads that can end. Waits at most one deadline for the device to log out."""
-        with self._lock:
-            if self._closed:
-                return
-        try:
+        if self._closed:
+            return
+        with suppress(DeviceError):
             self._run(self._device.close)
-        finally:
-            self._closed = True
-            for _ in range(self._threads):
-                self._jobs.put(None)
+        self._closed = True
+        for _ in range(self._threads):
+            self._jobs.put(None)
 
     def _run(self, call: Callable[[], T], seconds: float | None = None) -> T:
         """Hand the call to a device thread and wait for it, `seconds` at most (the deadline if None)."""

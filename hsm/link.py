@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import threading
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any, cast
@@ -21,7 +22,7 @@ from hsm.connection import Connection
 from hsm.device import Capabilities, Custody, Description, KeyRef, SecretRef, ServiceKey
 from hsm.encodings import der_of, signature_value, to_operate_on
 from hsm.errors import DeviceError, DeviceUnavailable, KeyNotFound, Tampered, Unsupported
-from hsm.module import Library, Login, find_token, login_lock
+from hsm.module import Library, Login, find_token, token_lock
 from hsm.residents import Resident, Residents
 from hsm.returncodes import BLOB_REFUSED
 from hsm.service_keys import ServiceKeys, found_pair, make_pair, service_keys
@@ -39,13 +40,16 @@ class Link:
         """Find the token, log in, find (or, if `make`, make) the service keys. Inside `library.used`."""
         self.library = library
         self.generation = library.generation
-        with login_lock(settings.pin_file):
+        with token_lock(settings.pin_file):
             token = find_token(library, settings.wanted)
             self.connection = Connection(token, login.anchor(token))
             self.description = describe(library, token)
             able = self.description.capabilities
             with self.connection.session() as session:
                 self.service: ServiceKeys = service_keys(session, able, make=make)
+        self._pin_file = settings.pin_file
+        self._searching = threading.Lock()
+        self._pairs: dict[ServiceKey, KeyRef] = {}
         self._residents = Residents(settings.resident_keys, self.connection.anchored)
         with self.connection.session() as session:
             self._proof = self.mac(session, b"well")
@@ -61,6 +65,12 @@ class Link:
     def mac(self, session: Session, message: bytes) -> bytes:
         return sign_with(session, self.service.row_mac, message, {"mechanism": Mechanism.SHA256_HMAC})
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Around what makes or destroys token objects. In SoftHSM a search in another thread makes that fail."""
+        with token_lock(self._pin_file), self._searching:
+            yield
+
     # --- keys that wait outside ---
 
     @property
@@ -70,13 +80,20 @@ class Link:
             raise Unsupported("this module lacks CKM_AES_KEY_WRAP_PAD: it can keep keys only on the token")
         return self.service.wrapping
 
+    def generate(self, session: Session, key_id: str, kind: KeyKind, custody: Custody) -> KeyRef:
+        if custody is Custody.WRAPPED:
+            return keys.generate_wrapped(session, self.wrapping, key_id, kind)
+        with self._writing():
+            return keys.generate_stored(session, key_id, kind)
+
     @contextmanager
     def private(self, session: Session, key: KeyRef) -> Iterator[int]:
         """The handle of a private key, unwrapped or looked up on first use."""
 
         def load() -> Resident:
             if key.blob is None:
-                return Resident(keys.find_private(session, key.id), temporary=False)
+                with self._searching:
+                    return Resident(keys.find_private(session, key.id), temporary=False)
             with self._refusing_blobs(KeyNotFound), self.connection.anchored:
                 private = keys.unwrap_private(self.connection.anchor, self.wrapping, key, key.blob)
             return Resident(private, temporary=True)
@@ -109,7 +126,8 @@ class Link:
     def destroy(self, session: Session, key: KeyRef) -> None:
         self._residents.forget(keys.name_of(key.id, key.blob))
         if key.custody is Custody.TOKEN:
-            keys.destroy(session, key.id)
+            with self._writing():
+                keys.destroy(session, key.id)
 
     # --- small secrets ---
 
@@ -141,18 +159,23 @@ class Link:
         digest = hashlib.sha256(message).digest()
         return der_of(sign_with(session, handle, digest, {"mechanism": Mechanism.ECDSA}))
 
-    def service_pair(self, session: Session, service: ServiceKey, kind: KeyKind, pin_file: Any) -> KeyRef:
+    def service_pair(self, session: Session, service: ServiceKey, kind: KeyKind) -> KeyRef:
         """Found, or made under the lock that keeps two processes from making it twice."""
-        with login_lock(pin_file):
-            make_pair(session, service, kind)
-        return found_pair(session, service, kind)
+        if service not in self._pairs:
+            with self._writing():
+                make_pair(session, service, kind)
+                self._pairs[service] = found_pair(session, service, kind)
+        if self._pairs[service].kind is not kind:
+            raise Unsupported(f"the {service} key is a {self._pairs[service].kind} key, not {kind}")
+        return self._pairs[service]
 
     def self_test(self, session: Session) -> None:
         """Find, sign, verify. Raises DeviceUnavailable when the signature is wrong: then nothing may be signed."""
         key, digest = self.service.self_test, os.urandom(32)
         algorithm = Algorithm.RSA_SHA256 if key.kind.is_rsa else Algorithm.ECDSA_SHA256
         data, how = to_operate_on(key.kind, algorithm, digest)
-        handle = keys.find_private(session, key.id).handle
+        with self._searching:
+            handle = keys.find_private(session, key.id).handle
         value = signature_value(algorithm, sign_with(session, handle, data, how))
         if not holds(key.public_key, algorithm, digest, value):
             raise DeviceUnavailable("the device signs wrongly: its self-test signature does not verify")

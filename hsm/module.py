@@ -12,7 +12,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pkcs11
@@ -61,7 +61,7 @@ class Library(lib):
         self._inside = 0
         self._quiet = threading.Condition()
         self._reserved = reserved
-        self._functions = _function_list(so)
+        self._functions = _shared_functions(so)
         super().__init__(so)
 
     def __new__(cls, so: str, reserved: str | None) -> Library:
@@ -69,16 +69,23 @@ class Library(lib):
 
     def initialize(self) -> None:
         """C_Initialize with CKF_OS_LOCKING_OK. python-pkcs11 calls this when it loads the library."""
-        reserved = self._reserved.encode() if self._reserved else None
-        arguments = _InitializeArguments(None, None, None, None, CKF_OS_LOCKING_OK, reserved)
-        result = self._functions.initialize(ctypes.byref(arguments))
-        if result not in (CKR_OK, CKR_CRYPTOKI_ALREADY_INITIALIZED):
-            raise DeviceUnavailable(f"the PKCS#11 module did not initialise: CKR 0x{result:x}")
+        if self._functions is None:
+            super().initialize()
+        else:
+            reserved = self._reserved.encode() if self._reserved else None
+            arguments = _InitializeArguments(None, None, None, None, CKF_OS_LOCKING_OK, reserved)
+            result = self._functions.initialize(ctypes.byref(arguments))
+            if result not in (CKR_OK, CKR_CRYPTOKI_ALREADY_INITIALIZED):
+                raise DeviceUnavailable(f"the PKCS#11 module did not initialise: CKR 0x{result:x}")
         self.generation += 1
 
     def finalize(self) -> None:
         """C_Finalize: every session and session object is gone. An error means that they are gone already."""
-        self._functions.finalize(None)
+        if self._functions is None:
+            with suppress(pkcs11.PKCS11Error):
+                super().finalize()
+        else:
+            self._functions.finalize(None)
 
     def reinitialize(self) -> None:
         """Begin anew. Success proves nothing: some modules say OK while the device is away."""
@@ -123,12 +130,24 @@ class Library(lib):
                 self.finalize()
 
 
-def _function_list(so: str) -> _FunctionList:
+def _shared_functions(so: str) -> _FunctionList | None:
+    """The functions that python-pkcs11 got, too; None when the module gives each caller an instance of its own.
+
+    p11-kit's client does that. Only python-pkcs11 can initialise its instance then; as such a module passes the
+    calls of all threads through one connection under a lock of its own, CKF_OS_LOCKING_OK would change nothing.
+    """
+    module = ctypes.CDLL(so)
+    first, second = _function_list(module), _function_list(module)
+    shared = ctypes.addressof(first.contents) == ctypes.addressof(second.contents)
+    return first.contents if shared else None
+
+
+def _function_list(module: ctypes.CDLL) -> ctypes._Pointer[_FunctionList]:
     functions = ctypes.POINTER(_FunctionList)()
-    result = ctypes.CDLL(so).C_GetFunctionList(ctypes.byref(functions))
+    result = module.C_GetFunctionList(ctypes.byref(functions))
     if result != CKR_OK:
-        raise Unsupported(f"{so} gave no PKCS#11 functions: CKR 0x{result:x}")
-    return functions.contents
+        raise Unsupported(f"{module._name} gave no PKCS#11 functions: CKR 0x{result:x}")
+    return functions
 
 
 _libraries: dict[str, Library] = {}
@@ -156,6 +175,7 @@ def _loaded(path: str, reserved: str | None) -> Library:
     if not Path(path).is_file():
         raise Unsupported(f"there is no PKCS#11 module at {path}: install it, or correct the module's path")
     try:
+        ctypes.CDLL(path)  # first, because its error says what is wrong with the file
         return Library(path, reserved)
     except (OSError, AttributeError) as error:
         raise Unsupported(f"{path} is not a PKCS#11 module that this machine can load: {error}") from error
@@ -169,8 +189,8 @@ def release(library: Library) -> None:
 
 
 def tokens(library: Library) -> list[Token]:
-    """All tokens that are present, in slot order."""
-    return list(library.get_tokens())
+    """All tokens that are present and initialised, in slot order."""
+    return list(library.get_tokens(token_flags=TokenFlag.TOKEN_INITIALIZED))
 
 
 def find_token(library: Library, wanted: TokenName) -> Token:
@@ -198,8 +218,11 @@ def fits(token: Token, wanted: TokenName) -> bool:
 
 
 @contextmanager
-def login_lock(pin_file: Path) -> Iterator[None]:
-    """One process at a time: logging in rewrites SoftHSM's token file, and two at one moment fail.
+def token_lock(pin_file: Path) -> Iterator[None]:
+    """One writer to the token at a time, in all processes and threads: around login and around token objects.
+
+    Logging in rewrites SoftHSM's token file, and two at one moment fail; so do two that make or destroy token
+    objects. Neither happens often.
 
     The lock is on the PIN file, because that is what all processes of one token share; reading it suffices.
     """
@@ -214,21 +237,24 @@ def login_lock(pin_file: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+_refused: dict[Path, tuple[int, int]] = {}  # PIN files whose PIN was wrong: when they were changed, their size
+
+
 class Login:
     """Logs in with the PIN from its file, and tries a PIN that was refused never again.
 
-    Cards and some soft tokens lock after three wrong tries. A process remembers what it tried; across processes
-    the token does: at its last try we leave it alone.
+    Cards and some soft tokens lock after three wrong tries. A process remembers what it tried, until the file
+    changes; across processes the token remembers: at its last try we leave it alone.
     """
 
     def __init__(self, pin_file: Path) -> None:
         self._pin_file = pin_file
-        self._refused: tuple[float, int] | None = None  # when the file was changed last, and its size
 
     def anchor(self, token: Token) -> Session:
         """A read-write session that is logged in. Closing it logs the *whole token* out: keep it for life."""
         stat = self._pin_file.stat()
-        if self._refused == (stat.st_mtime, stat.st_size):
+        version = (stat.st_mtime_ns, stat.st_size)
+        if _refused.get(self._pin_file) == version:
             raise PinRejected("the PIN was wrong and is not tried again; put the right one into the PIN file")
         if token.flags & (TokenFlag.USER_PIN_FINAL_TRY | TokenFlag.USER_PIN_LOCKED):
             raise PinRejected("the token locks at the next wrong PIN, or has locked: log in by hand once")
@@ -237,7 +263,7 @@ class Login:
         except pkcs11.PKCS11Error as error:
             kind = kind_of(error)
             if kind is PinRejected:
-                self._refused = (stat.st_mtime, stat.st_size)
+                _refused[self._pin_file] = version
             raise kind(f"login to token {token.label!r} failed: {type(error).__name__}") from error
 
 

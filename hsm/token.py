@@ -63,9 +63,7 @@ class Pkcs11Device:
 
     def generate_key(self, key_id: str, kind: KeyKind, custody: Custody) -> KeyRef:
         check_new_id(key_id)
-        if custody is Custody.TOKEN:
-            return self._run(lambda _link, session: keys.generate_stored(session, key_id, kind))
-        return self._run(lambda link, session: keys.generate_wrapped(session, link.wrapping, key_id, kind))
+        return self._run(lambda link, session: link.generate(session, key_id, kind, custody))
 
     def sign(self, key: KeyRef, algorithm: Algorithm, digest: bytes) -> bytes:
         check_signable(key.kind, algorithm, digest)
@@ -99,7 +97,7 @@ class Pkcs11Device:
 
     def service_key(self, purpose: str, kind: KeyKind) -> KeyRef:
         service = signing_purpose(purpose)
-        return self._run(lambda link, session: link.service_pair(session, service, kind, self._settings.pin_file))
+        return self._run(lambda link, session: link.service_pair(session, service, kind))
 
     def random(self, n: int) -> bytes:
         if n < 1:
@@ -134,6 +132,8 @@ class Pkcs11Device:
 
     def _run(self, work: Callable[[Link, Session], T]) -> T:
         """Do one thing in the device. Every error that leaves here is a DeviceError, or a ValueError of ours."""
+        if os.getpid() != self._process:
+            raise DeviceUnavailable("a device does not survive a fork: open it in the process that uses it")
         link = self._link or self._reconnected()
         with link.library.used(link.generation):
             try:
@@ -156,8 +156,6 @@ class Pkcs11Device:
 
     def _reconnected(self) -> Link:
         """One thread connects; the others wait a moment and then say that the device is away."""
-        if os.getpid() != self._process:
-            raise DeviceUnavailable("a device does not survive a fork: open it in the process that uses it")
         if not self._connecting.acquire(timeout=PATIENCE):
             raise DeviceUnavailable("the device is being reconnected")
         try:

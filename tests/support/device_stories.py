@@ -1,0 +1,276 @@
+"""Stories in which a device is broken or shaken; each runs in a process of its own (`in_child`)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hsm import Device, DeviceSettings, open_device
+from hsm.algorithms import Algorithm, KeyKind
+from hsm.device import Custody, KeyRef
+from hsm.errors import DeviceError
+from hsm.sealing import seal, unseal
+from hsm.softhsm import find_module
+from hsm.token import Pkcs11Device
+from hsm.verification import holds
+from tests.support.remote_token import RemoteToken
+from tests.support.softhsm import provisioned
+
+DIGEST = hashlib.sha256(b"a document").digest()
+SPY = Path("/usr/lib/x86_64-linux-gnu/pkcs11-spy.so")
+
+
+def signs(device: Device, key: KeyRef) -> None:
+    """One signature, verified."""
+    value = device.sign(key, Algorithm.ECDSA_SHA256, DIGEST)
+    assert holds(key.public_key, Algorithm.ECDSA_SHA256, DIGEST, value)
+
+
+def mixed_load(directory: Path, threads: int, seconds: float) -> Counter[str]:
+    """Threads that sign, generate, seal and log at once, with so few resident keys that they come and go."""
+    device = open_device(replace(provisioned(directory), threads=threads, resident_keys=3))
+    wrapped = [device.generate_key(f"key-{n}", KeyKind.P256, Custody.WRAPPED) for n in range(6)]
+    stored = device.generate_key("key-stored", KeyKind.P256, Custody.TOKEN)
+    seed, _ = device.generate_seed("seed")
+    until, done, wrong = time.monotonic() + seconds, Counter[str](), list[BaseException]()
+
+    def generate(number: int) -> None:
+        signs(device, device.generate_key(f"new-{number}", KeyKind.P256, Custody.WRAPPED))
+
+    def store(number: int) -> None:
+        key = device.generate_key(f"stored-{number}", KeyKind.P256, Custody.TOKEN)
+        signs(device, key)
+        device.destroy(key)
+
+    acts: list[tuple[str, Callable[[int], Any]]] = [
+        ("sign wrapped", lambda n: signs(device, wrapped[n % len(wrapped)])),
+        ("sign stored", lambda n: signs(device, stored)),
+        ("code", lambda n: device.hmac_sha1(seed, n.to_bytes(8, "big"))),
+        *[("sign wrapped", lambda n: signs(device, wrapped[n % len(wrapped)]))] * 8,
+        ("seal", lambda n: unseal(device, "owner", seal(device, "owner", b"secret"))),
+        ("mac", lambda n: device.mac(b"row")),
+        ("generate", generate),
+        ("store", store),
+        ("checkpoint", lambda n: device.sign_checkpoint(b"checkpoint")),
+        ("self-test", lambda n: device.self_test()),
+    ]
+
+    def work(number: int) -> None:
+        try:
+            while time.monotonic() < until:
+                name, act = acts[number % len(acts)]
+                if name != "store" or number % 3 == 0:  # SoftHSM takes 50 ms to write an object
+                    act(number)
+                done[name] += 1
+                number += threads
+        except BaseException as error:
+            wrong.append(error)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    device.close()
+    if wrong:
+        raise wrong[0]
+    return done
+
+
+def _errors_until_it_signs(device: Device, key: KeyRef, seconds: float) -> list[str]:
+    """Ask again and again, as signing requests do, until a signature comes; the kinds of refusal on the way."""
+    until, seen = time.monotonic() + seconds, list[str]()
+    while time.monotonic() < until:
+        try:
+            signs(device, key)
+        except DeviceError as error:
+            seen.append(type(error).__name__)
+            time.sleep(0.05)
+        else:
+            return seen
+    raise AssertionError(f"no signature within {seconds} s; refused with {Counter(seen)}")
+
+
+def _inside(device: Pkcs11Device) -> Any:
+    assert device._link is not None
+    return device._link
+
+
+def logged_out(directory: Path) -> list[str]:
+    """Somebody logs the whole token out under us."""
+    device = Pkcs11Device(provisioned(directory))
+    wrapped = device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED)
+    stored = device.generate_key("stored", KeyKind.P256, Custody.TOKEN)
+    signs(device, wrapped)
+    _inside(device).connection.anchor.close()
+    seen = _errors_until_it_signs(device, stored, 5) + _errors_until_it_signs(device, wrapped, 5)
+    device.close()
+    return seen
+
+
+def finalised(directory: Path) -> list[str]:
+    """Somebody finalises the module under us, as a library in the same process can."""
+    device = Pkcs11Device(provisioned(directory))
+    key = device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED)
+    signs(device, key)
+    _inside(device).library.finalize()
+    seen = _errors_until_it_signs(device, key, 5)
+    device.close()
+    return seen
+
+
+def initialised_anew(directory: Path) -> tuple[str, str]:
+    """The token is initialised again under the same name: our keys are gone."""
+    settings = provisioned(directory)
+    device = Pkcs11Device(settings)
+    key = device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED)
+    signs(device, key)
+    for path in sorted((directory / "tokens").rglob("*.object")):
+        if path.name != "token.object":
+            path.unlink()
+    _inside(device).library.finalize()
+    return _refusal(lambda: signs(device, key)), _refusal(lambda: signs(device, key))
+
+
+def _refusal(act: Callable[[], object]) -> str:
+    try:
+        act()
+    except DeviceError as error:
+        return f"{type(error).__name__}: {error}"
+    return "no error"
+
+
+def frozen(directory: Path, deadline: float) -> tuple[float, list[str]]:
+    """The device freezes, thaws, and signs again. Seconds until the refusal; refusals after the thaw."""
+    remote = RemoteToken(directory)
+    remote.start()
+    try:
+        device = open_device(replace(remote.settings, deadline=deadline))
+        key = device.generate_key("stored", KeyKind.P256, Custody.TOKEN)
+        signs(device, key)
+        remote.freeze()
+        began = time.monotonic()
+        assert _refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
+        waited = time.monotonic() - began
+        remote.thaw()
+        return waited, _errors_until_it_signs(device, key, 5)
+    finally:
+        remote.kill()
+
+
+def all_threads_hang(directory: Path) -> tuple[bool, bool, float, bool]:
+    """Every device thread hangs: hopeless before, then, seconds of one more call, and hopeless after the thaw."""
+    remote = RemoteToken(directory)
+    remote.start()
+    try:
+        device = open_device(replace(remote.settings, deadline=0.5, threads=2))
+        key = device.generate_key("stored", KeyKind.P256, Custody.TOKEN)
+        before = device.hopeless
+        remote.freeze()
+        for _ in range(2):
+            assert _refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
+        then, began = device.hopeless, time.monotonic()
+        assert _refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
+        waited = time.monotonic() - began
+        remote.thaw()
+        _errors_until_it_signs(device, key, 5)
+        return before, then, waited, device.hopeless
+    finally:
+        remote.kill()
+
+
+def killed(directory: Path) -> tuple[list[str], list[str]]:
+    """The device dies, is away for a while, and comes back. Refusals while away, and after the return."""
+    remote = RemoteToken(directory)
+    remote.start()
+    try:
+        device = open_device(replace(remote.settings, deadline=2.0))
+        key = device.generate_key("stored", KeyKind.P256, Custody.TOKEN)
+        signs(device, key)
+        remote.kill()
+        away = [_refusal(lambda: signs(device, key)).partition(":")[0] for _ in range(5)]
+        remote.start()
+        return away, _errors_until_it_signs(device, key, 5)
+    finally:
+        remote.kill()
+
+
+def spied(directory: Path) -> tuple[DeviceSettings, Path]:
+    """A token whose every call is written to a file by OpenSC's pkcs11-spy."""
+    settings, log = provisioned(directory), directory / "spy.log"
+    os.environ["PKCS11SPY"], os.environ["PKCS11SPY_OUTPUT"] = str(find_module()), str(log)
+    return replace(settings, module=SPY), log
+
+
+def wrong_pin(directory: Path) -> tuple[int, int, list[str]]:
+    """Logins tried with a wrong PIN over many calls and devices, and in all after the PIN file was corrected."""
+    settings, log = spied(directory)
+    right = settings.pin_file.read_text()
+    settings.pin_file.write_text("not the PIN\n")
+    device = Pkcs11Device(settings)
+    seen = [_refusal(device.self_test) for _ in range(3)]
+    seen += [_refusal(lambda: open_device(settings)) for _ in range(2)]
+    tried = _logins(log)
+    settings.pin_file.write_text(right)
+    time.sleep(0.6)  # longer than the pause in which the last failure is repeated
+    device.self_test()
+    device.close()
+    return tried, _logins(log), seen
+
+
+def _logins(log: Path) -> int:
+    return sum(line.endswith(": C_Login") for line in log.read_text("utf-8", "replace").splitlines())
+
+
+def counted_signatures(directory: Path, times: int) -> tuple[int, int]:
+    """How many C_SignInit with CKM_ECDSA the device saw for that many signatures, and for none."""
+    settings, log = spied(directory)
+    device = open_device(settings)
+    key = device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED)
+    before = log.read_text("utf-8", "replace").count("CKM_ECDSA ")
+    for _ in range(times):
+        signs(device, key)
+    after = log.read_text("utf-8", "replace").count("CKM_ECDSA ")
+    for bad in (b"", DIGEST[:-1], DIGEST + b"x"):
+        assert not _signed(device, key, bad)
+    refused = log.read_text("utf-8", "replace").count("CKM_ECDSA ")
+    device.close()
+    return after - before, refused - after
+
+
+def _signed(device: Device, key: KeyRef, digest: bytes) -> bool:
+    try:
+        device.sign(key, Algorithm.ECDSA_SHA256, digest)
+    except ValueError:
+        return False
+    return True
+
+
+def used_after_a_fork(directory: Path) -> str:
+    """A device in a forked child says so instead of crashing."""
+    device = Pkcs11Device(provisioned(directory))
+    device.self_test()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, _refusal(device.self_test).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return os.read(reading, 1000).decode()
+
+
+def opened_at_one_moment(directory: Path) -> str:
+    """Open, sign and close, as one of several processes on one fresh token."""
+    device = open_device(provisioned(directory))
+    key = device.generate_key(f"key-{os.getpid()}", KeyKind.P256, Custody.WRAPPED)
+    signs(device, key)
+    mac = device.mac(b"the same key for all").hex()
+    device.close()
+    return mac

@@ -1,0 +1,59 @@
+"""A SoftHSM token behind `p11-kit server`: a device in another process, that can be frozen and killed.
+
+p11-kit's protocol knows neither CKM_AES_KEY_WRAP_PAD nor AES-GCM: such a device keeps keys on the token only.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from hsm import DeviceSettings
+from tests.support.softhsm import provisioned
+
+CLIENT = Path("/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so")
+
+
+class RemoteToken:
+    """Start it, take `settings`, then `freeze`, `thaw`, `kill` and `start` as the story goes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._token = provisioned(directory / "remote")
+        self._socket = directory / "p11"
+        self._server: subprocess.Popen[bytes] | None = None
+        os.environ["P11_KIT_SERVER_ADDRESS"] = f"unix:path={self._socket}"
+        self.settings: DeviceSettings = replace(self._token, module=CLIENT)
+
+    def start(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        provider = ("--provider", str(self._token.module), f"pkcs11:token={self._token.token}")
+        self._server = subprocess.Popen(
+            ["p11-kit", "server", "--foreground", "--name", str(self._socket), *provider],
+            env={**os.environ, "SOFTHSM2_CONF": str(self._token.softhsm_conf)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # it forks one process per connection: signals go to all of them
+        )
+        until = time.monotonic() + 10
+        while not self._socket.exists():
+            assert time.monotonic() < until, "p11-kit server did not start"
+            time.sleep(0.02)
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        if self._server is not None:
+            self._server.wait(10)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._server is not None
+        os.killpg(self._server.pid, number)
