@@ -36,11 +36,14 @@ from signing_service.db.tables import (
 from signing_service.errors import NotFound, SigningError, Unavailable
 from signing_service.ids import draw
 from signing_service.pdf import Completed, CompleteOrder, Level, Refused
+from signing_service.receipts import receipt
 from signing_service.tlog.entries import canonical
 from signing_service.wire.messages import IssueTimestamp, TimestampIssued
 
 if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
+
+__all__ = ["enqueue", "find_request", "finish", "insert_absent", "own_certificates", "pause", "receipt"]
 
 log = logging.getLogger(__name__)
 
