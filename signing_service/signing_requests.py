@@ -131,6 +131,21 @@ async def listed(rt: Runtime, caller: Caller, wanted: Wanted) -> tuple[SigningRe
     return await rt.db.run(_list, rt, caller, wanted)
 
 
+async def hand_over(rt: Runtime, caller: Caller, request_id: str) -> SigningRequest:
+    """The caller is about to get the signed document: on record, before the first byte. WrongState before `signed`."""
+    return await rt.db.run(_hand_over, rt, caller, request_id)
+
+
+def _hand_over(rt: Runtime, caller: Caller, request_id: str) -> SigningRequest:
+    now = rt.clock()
+    with rt.db.write() as tx:
+        row = row_of(tx, caller, request_id)
+        if row.state != State.SIGNED:
+            raise WrongState(f"The signing request is {row.state}, not signed.", code="not-signed")
+        record(tx, now, fact_of(Event.DELIVERED, caller.actor, row, {"signed_digest": row.signed_digest}))
+    return SigningRequest.of_row(row)
+
+
 def _get(rt: Runtime, caller: Caller, request_id: str) -> SigningRequest:
     with rt.db.read() as tx:
         return SigningRequest.of_row(row_of(tx, caller, request_id))

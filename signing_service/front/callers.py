@@ -79,7 +79,6 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType({
     "confirm": SUBMITTERS,
     "get_document": SUBMITTERS,
     "get_signed_document": SUBMITTERS,
-    "get_receipt": SUBMITTERS,
     "create_batch": SUBMITTERS,
     "get_batch": SUBMITTERS,
     "confirm_batch": SUBMITTERS,

@@ -1,0 +1,73 @@
+"""The web application of the front: layers, routes, description. `create_app` fails rather than start with a hole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp
+
+from signing_service.front import batch_routes, problems, rest, tokens
+from signing_service.front.callers import Guarded, include
+from signing_service.front.limits import Bounds, Crowd, Envelope
+from signing_service.front.runtime import Runtime
+
+VERSION = "1.0.0"  # of the description; /api/v1 only grows
+ABOUT = """Sign documents with keys that never leave an HSM, each time with the signatory's own one-time code.
+
+1. `POST /oauth2/token` with the client's id and secret gives an access token.
+2. `POST /api/v1/signing-requests` submits a document for a signatory.
+3. The signatory looks at the document, compares the matching code and tells the one-time code.
+4. `POST /api/v1/signing-requests/{request_id}/confirm` signs it; `…/signed-document` is the result.
+
+Every refusal is `application/problem+json`; programs look at its `code`."""
+
+description = APIRouter(route_class=Guarded, tags=["description"])
+
+
+@description.get("/api/v1/openapi.json", summary="This description")
+async def openapi(request: Request) -> JSONResponse:
+    return JSONResponse(request.app.openapi())
+
+
+ROUTERS = (tokens.router, rest.router, batch_routes.router, description)
+
+
+def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:
+    """The application over an open runtime. LookupError when a route has no permission, or a permission no route."""
+    app = FastAPI(title="Signing service", version=VERSION, description=ABOUT, openapi_url=None, docs_url=None,
+                  redoc_url=None)
+    app.state.rt = rt
+    app.state.refusals = tokens.recording()
+    include(app, routers)
+    problems.install(app)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
+    # From the outside to the inside: a name, room, a size and a time, then who it is.
+    return Envelope(Crowd(Bounds(tokens.Authenticate(app, rt), rt.settings), rt.settings.most_requests))
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        _complete(schema)
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _complete(schema: dict[str, Any]) -> None:
+    """Add what FastAPI cannot know: how to authenticate, the problem, and that our validation answers 400."""
+    components = schema.setdefault("components", {})
+    problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    components.setdefault("schemas", {}).update(problem.pop("$defs", {}) | {"Problem": problem})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    components["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer"},
+        "client": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "/oauth2/token", "scopes": {}}}},
+    }
+    schema["security"] = [{"token": []}]
+    for operation in (each for path in schema["paths"].values() for each in path.values()):
+        operation["responses"].pop("422", None)
