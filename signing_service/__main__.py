@@ -1,0 +1,6 @@
+"""`python -m signing_service` is the program `signing-service`."""
+
+from signing_service.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""The service's processes: all of them under a supervisor, or each alone, as systemd and containers run them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hsm.errors import PinRejected
+from signing_service.cli import supervisor
+from signing_service.cli.session import Session, held
+from signing_service.cli.settings import read_signer_settings
+from signing_service.db import migrate
+from signing_service.errors import Invalid, SigningError
+from signing_service.front.settings import FrontSettings, Profile
+from signing_service.wire.client import ask_once
+from signing_service.wire.messages import Health, HealthReport
+
+LOUD = "DEVELOPMENT PROFILE: keys, codes and certificates of this server mean nothing to anybody."
+
+
+def serve(
+    context: typer.Context,
+    front: Annotated[int, typer.Option(min=1, max=64, help="How many fronts share the port")] = 1,
+) -> None:
+    """Start everything and keep it alive: signer, jobs, fronts. Ctrl-C ends it in good order."""
+    session = held(context)
+    settings = session.settings
+    read_signer_settings()  # a half that cannot start should say so here, not five restarts later
+    _prepare(session)
+    listener = _listen(settings)
+    listening = str(listener.fileno())
+    supervised = supervisor.Supervisor(
+        inner=[supervisor.Child("signer", ("signer",)), supervisor.Child("jobs", ("jobs",))],
+        fronts=[supervisor.Child(f"front {number}", ("front", "--fd", listening), (listener.fileno(),))
+                for number in range(1, front + 1)],
+    )
+    _log()
+    address = listener.getsockname()
+    code = asyncio.run(supervised.run(
+        lambda: _is_ready(settings.sign_socket, (address[0], address[1])),
+        lambda: session.screen.say(f"ready: {settings.public_url}", style="green"),
+    ))
+    raise typer.Exit(code)
+
+
+def front(
+    context: typer.Context,
+    fd: Annotated[int | None, typer.Option(help="A listening socket that the supervisor bound", hidden=True)] = None,
+) -> None:
+    """The front half alone: everything that is asked over HTTP. It holds no key."""
+    from signing_service.cli.web import run_front  # here: the other commands need no web server
+
+    supervisor.end_with_supervisor()
+    settings = held(context).settings
+    migrate.check(settings.database_url)
+    _log()
+    listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
+    asyncio.run(run_front(settings, listener))
+
+
+def jobs(context: typer.Context) -> None:
+    """The jobs alone: expiry, finishing, webhooks, sweeps. Any number may run."""
+    supervisor.end_with_supervisor()
+    settings = held(context).settings
+    migrate.check(settings.database_url)
+    _log()
+    asyncio.run(_run_jobs(settings))
+
+
+def signer(context: typer.Context) -> None:
+    """The signer alone: the only process that speaks to the device."""
+    from signing_service.signer import process  # here: only this process may load the device
+
+    supervisor.end_with_supervisor()
+    settings = read_signer_settings()
+    _log()
+    try:
+        raise typer.Exit(process.run(settings))
+    except PinRejected as error:
+        held(context).screen.say(f"{error}", style="red")
+        raise typer.Exit(supervisor.GIVE_UP) from error
+
+
+async def _run_jobs(settings: FrontSettings) -> None:
+    from signing_service.front import jobs as work
+    from signing_service.front.runtime import open_runtime
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_runtime(settings) as rt:
+        await work.run(rt, stop)
+
+
+def _prepare(session: Session) -> None:
+    """In development the database is made by the way; elsewhere its owner does that, and we only look."""
+    settings = session.settings
+    if settings.profile is Profile.DEVELOPMENT:
+        session.screen.err.print(f"[bold white on red] {LOUD} [/]")
+        migrate.upgrade(settings.database_url)
+    migrate.check(settings.database_url)
+
+
+def _listen(settings: FrontSettings) -> socket.socket:
+    try:
+        return supervisor.bind(settings.listen_host, settings.listen_port)
+    except OSError as error:
+        raise Invalid(f"{settings.listen_host}:{settings.listen_port} cannot be listened on: {error.strerror}.",
+                      code="listen") from error
+
+
+def _is_ready(sign_socket: Path, address: tuple[str, int]) -> bool:
+    """Do the signer and at least one front answer?"""
+    try:
+        report = ask_once(sign_socket, Health(), HealthReport, deadline=2)
+    except SigningError:
+        return False
+    return all(condition.ok for condition in report.conditions) and _answers(address)
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    """The socket listens from the start, so only an answer counts."""
+    try:
+        with socket.create_connection(address, 2) as connection:
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return connection.recv(12).startswith(b"HTTP/1.1 ")
+    except OSError:
+        return False
+
+
+def _log() -> None:
+    from signing_service.front.logs import configure
+
+    configure()
