@@ -1,0 +1,227 @@
+"""Stories over small real things: a front with its pdf workers, a signer on an in-memory device, one database.
+
+    world = World.open(stage, tmp_path)
+    official = world.official("Nguyễn Văn A")
+    office = world.client()                          # a document system with an access token
+    made = office.submits(official)                  # the signing request as JSON
+    signed = office.confirms(official, made)
+    world.check()                                    # the invariants that must hold at any time
+
+A `Stage` (an event loop and a pool of pdf workers) is slow to make and is shared; a world is made for each test.
+Time is the city's own and moves only when a test moves it, or when a fresh code is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from sqlalchemy import func, select
+
+from signing_service.db.migrate import upgrade
+from signing_service.db.tables import entry, metadata, signing_request
+from signing_service.front.app import create_app
+from signing_service.front.runtime import Runtime, open_runtime
+from signing_service.front.settings import FrontSettings
+from signing_service.pdf import Pool, Verdict
+from signing_service.pdf.work import JudgeOrder
+from signing_service.register import NewClient, add_client
+from signing_service.signer.process import Signer
+from tests.support.city import City, Clock, Person
+from tests.support.city import runtime as signer_runtime
+from tests.support.memory_device import MemoryDevice
+
+T = TypeVar("T")
+PLAN = Path(__file__).parents[1] / "documents" / "ke-hoach.pdf"
+FORM = {"document_type": "KH", "number": "201", "symbol": "KH-UBND", "subject": "Kế hoạch chuyển đổi số",
+        "issuing_agency": "H26.1"}
+
+
+class Stage:
+    """One event loop and one pool of pdf workers for many worlds."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self.pool = Pool(2)
+        self.run(self.pool.start())
+
+    def run(self, story: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(story)
+
+    def close(self) -> None:
+        self.run(self.pool.close())
+        self._runner.close()
+
+
+def plan(mark: str = "") -> bytes:
+    """A real administrative document; a mark makes it another one (a comment after its end)."""
+    return PLAN.read_bytes() + (f"% {mark}\n".encode() if mark else b"")
+
+
+@dataclass(frozen=True)
+class Client:
+    """A document system: its credentials, its token, and what it does."""
+
+    world: World
+    id: str
+    secret: str
+    token: str
+
+    def asks(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One HTTP request with this client's token."""
+        return self.world.asks(method, path, headers={"Authorization": f"Bearer {self.token}"} | more.pop("headers", {}),
+                               **more)
+
+    def tries_to_submit(
+        self, person: Person | str, document: bytes | None = None, *, path: str = "", key: str | None = None,
+        filename: str = "ke-hoach.pdf", **fields: str,
+    ) -> httpx.Response:
+        signatory = person if isinstance(person, str) else person.id
+        return self.asks(
+            "POST", f"/api/v1/signing-requests{path}", data=FORM | {"signatory": signatory, "level": "B-B"} | fields,
+            files={"file": (filename, plan() if document is None else document, "application/pdf")},
+            headers={"Idempotency-Key": key} if key else {},
+        )
+
+    def submits(self, person: Person, document: bytes | None = None, **fields: str) -> dict[str, Any]:
+        return told(self.tries_to_submit(person, document, **fields), 201)
+
+    def tries_to_confirm(self, made: dict[str, Any], code: str, **headers: str) -> httpx.Response:
+        return self.asks("POST", f"/api/v1/signing-requests/{made['id']}/confirm", json={"code": code}, headers=headers)
+
+    def confirms(self, person: Person, made: dict[str, Any]) -> dict[str, Any]:
+        return told(self.tries_to_confirm(made, self.world.fresh_code(person)), 200)
+
+    def sees(self, made: dict[str, Any]) -> dict[str, Any]:
+        return told(self.asks("GET", f"/api/v1/signing-requests/{made['id']}"), 200)
+
+
+def told(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """The JSON of an answer that must have this status."""
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+class World:
+    """Both halves in one process, speaking through the same messages and the same database."""
+
+    def __init__(self, stage: Stage, directory: Path) -> None:
+        self.stage, self.directory = stage, directory
+        self.clock = Clock()
+        self.device = MemoryDevice()
+        self.url = f"sqlite:///{directory / 'signing.db'}"
+        upgrade(self.url)
+        self.city = City(signer_runtime(self.url, directory, self.device, self.clock), self.clock)
+        self._stack = AsyncExitStack()
+        self._documents: dict[str, bytes] = {}
+
+    @classmethod
+    @contextmanager
+    def open(cls, stage: Stage, directory: Path, **settings: Any) -> Iterator[World]:
+        world = cls(stage, directory)
+        try:
+            stage.run(world._start(settings))
+            yield world
+        finally:
+            stage.run(world._stack.aclose())
+            world.city.close()
+
+    async def _start(self, more: dict[str, Any]) -> None:
+        secret = self.directory / "front.secret"
+        secret.write_bytes(os.urandom(32))
+        settings = FrontSettings(
+            database_url=self.url, documents=self.directory / "documents", sign_socket=self.directory / "sign.sock",
+            admin_socket=self.directory / "admin.sock", front_secret_file=secret, **more)
+        signer = Signer(self.city.rt)
+        await signer.start()
+        self._stack.push_async_callback(signer.stop)
+        self.rt: Runtime = await self._stack.enter_async_context(
+            open_runtime(settings, pool=self.stage.pool, clock=self.clock))
+        self.app = create_app(self.rt)
+        self._http = await self._stack.enter_async_context(httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://signing.test"))
+
+    # ------------------------------------------------------------------------------------------------- people
+
+    def official(self, name: str = "Nguyễn Văn A", **more: Any) -> Person:
+        """A signatory with a code and an active credential."""
+        return self.city.official(name, **more)
+
+    def client(self, role: str = "submitter", agencies: tuple[str, ...] = ("*",), name: str = "QLVB") -> Client:
+        """A registered client with a fresh token."""
+        made = add_client(self.rt.db, "operator:test", self.clock(), NewClient(name, role, agencies))
+        answer = self.asks("POST", "/oauth2/token", data={"grant_type": "client_credentials"},
+                           auth=httpx.BasicAuth(made.client_id, made.secret))
+        return Client(self, made.client_id, made.secret, told(answer, 200)["access_token"])
+
+    def fresh_code(self, person: Person) -> str:
+        """A code that was never used: time moves on by one step."""
+        self.city.next_code()
+        return person.code(self.clock.at)
+
+    def timestamp_authority(self) -> None:
+        self.city.timestamp_authority()
+
+    # ---------------------------------------------------------------------------------------------------- HTTP
+
+    def asks(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return self.stage.run(self.ask(method, path, **more))
+
+    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return await self._http.request(method, path, **more)
+
+    def at_once(self, *stories: Callable[[], Coroutine[Any, Any, T]]) -> list[T]:
+        """Run several requests side by side."""
+        async def everything() -> list[T]:
+            return list(await asyncio.gather(*(story() for story in stories)))
+        return self.stage.run(everything())
+
+    # ------------------------------------------------------------------------------------------------ what is true
+
+    def events(self, *wanted: str) -> int:
+        return self.city.events(*wanted)
+
+    def state_of(self, made: dict[str, Any]) -> str:
+        return self.city.state_of(made["id"])
+
+    def count(self, table: str) -> int:
+        with self.rt.db.read() as tx:
+            return int(tx.execute(select(func.count()).select_from(metadata.tables[table])).scalar_one())
+
+    def files(self) -> list[Path]:
+        """Every file below the documents, drafts too."""
+        return [path for path in self.rt.settings.documents.rglob("*") if path.is_file()]
+
+    def everything_written(self) -> bytes:
+        """All bytes of the database (and its log files) and of the documents."""
+        database = [path for path in self.directory.glob("signing.db*") if path.is_file()]
+        return b"\n".join(path.read_bytes() for path in [*database, *self.files()])
+
+    def check(self) -> None:
+        """I1 to I4 over all that is there: intents before values, prefixes kept, every signed document valid."""
+        self.city.check()
+        with self.rt.db.read() as tx:
+            rows = tx.execute(select(signing_request).where(signing_request.c.state == "signed")).all()
+            delivered = tx.execute(select(entry.c.signing_request_id).where(
+                entry.c.event == "signing-request:signed")).scalars().all()
+        assert sorted(delivered) == sorted(row.id for row in rows)
+        for row in rows:
+            self._check_signed(row)
+
+    def _check_signed(self, row: Any) -> None:
+        shown, signed = (self.rt.documents.path(each) for each in (row.document_digest, row.signed_digest))
+        content = signed.read_bytes()
+        assert hashlib.sha256(content).hexdigest() == row.signed_digest
+        assert content.startswith(shown.read_bytes())
+        order = JudgeOrder(signed, (self.city.ca.root,), self.clock.at)
+        judgements = self.stage.run(self.rt.pool.judge(order))
+        assert len(judgements) == row.earlier_signatures + 1
+        assert judgements[-1].verdict is Verdict.VALID, judgements[-1].problem
