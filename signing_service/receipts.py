@@ -58,9 +58,9 @@ def _receipt(rt: Runtime, caller: Caller, request_id: str) -> dict[str, Any] | N
             signing_request.c.id == request_id, signing_request.c.client_id == caller.client_id)).first()
         if row is None:
             raise NotFound(f"There is no signing request {request_id!r}.")
-        newest = verification.newest_checkpoint(tx)
-        lines = _lines(tx, request_id, newest.size)
-        if not lines:
+        newest = verification.latest_checkpoint(tx)
+        lines = _lines(tx, request_id, newest.size) if newest else []
+        if newest is None or not lines:
             return None
         digests = {"document": row.document_digest, "signed_document": row.signed_digest}
         proof = make_receipt(

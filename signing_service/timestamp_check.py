@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from asn1crypto import cms, tsp
+from asn1crypto import cms, core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -32,6 +32,12 @@ SMALLEST_RSA = 2048  # bits
 # What asn1crypto and cryptography raise about bytes that only look like a token.
 UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
               UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension)
+
+
+class TimeStampResp(core.Sequence):  # type: ignore[misc]  # asn1crypto ships no types
+    """RFC 3161 2.4.2. asn1crypto's own takes the token for mandatory, so that it can read no refusal."""
+
+    _fields = [("status", tsp.PKIStatusInfo), ("time_stamp_token", cms.ContentInfo, {"optional": True})]  # noqa: RUF012 - asn1crypto reads it as a list
 
 
 class TokenRejected(Unavailable):

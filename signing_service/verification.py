@@ -47,11 +47,16 @@ class Consistency:
 
 def newest_checkpoint(tx: Connection) -> Any:
     """The row of the newest checkpoint. Unavailable where the log has none yet."""
-    row = tx.execute(
-        select(checkpoint).order_by(checkpoint.c.size.desc(), checkpoint.c.id.desc()).limit(1)).first()
+    row = latest_checkpoint(tx)
     if row is None:
         raise Unavailable("The log has no checkpoint yet.", code="no-checkpoint", retry_after=2)
     return row
+
+
+def latest_checkpoint(tx: Connection) -> Any | None:
+    """The same, or None."""
+    return tx.execute(
+        select(checkpoint).order_by(checkpoint.c.size.desc(), checkpoint.c.id.desc()).limit(1)).first()
 
 
 def checkpoint_note(db: Database) -> str:

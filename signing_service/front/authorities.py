@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from signing_service import timestamp_check
 from signing_service.errors import SigningError, Unavailable
 from signing_service.front.outbound import Client
-from signing_service.timestamp_check import TOLERANCE, UNREADABLE, Demand, TokenRejected
+from signing_service.timestamp_check import TOLERANCE, UNREADABLE, Demand, TimeStampResp, TokenRejected
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def question(imprint: bytes, digest: str, nonce: int, policy: str | None) -> byt
 def granted(body: bytes) -> bytes:
     """The token of a TimeStampResp (RFC 3161 2.4.2). Raises TokenRejected for a refusal or for what is no answer."""
     try:
-        response = tsp.TimeStampResp.load(body, strict=True)
+        response = TimeStampResp.load(body, strict=True)
         status = response["status"]["status"].native
         token = response["time_stamp_token"]
         if status not in ("granted", "granted_with_mods"):

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from signing_service.timestamp_check import TimeStampResp
+
 POLICY = "1.3.6.1.4.1.99999.1"
 KEY_USAGE = dict.fromkeys((
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
@@ -225,7 +227,7 @@ def response(token: bytes | None, status: str = "granted") -> bytes:
     fields: dict[str, Any] = {"status": {"status": status}}
     if token is not None:
         fields["time_stamp_token"] = cms.ContentInfo.load(token)
-    encoded: bytes = tsp.TimeStampResp(fields).dump()
+    encoded: bytes = TimeStampResp(fields).dump()
     return encoded
 
 
