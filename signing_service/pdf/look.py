@@ -12,7 +12,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.fields import MDPPerm
 from pyhanko.sign.validation import read_certification_data
 
-from signing_service.pdf.reading import feed, reader_of, refusing
+from signing_service.pdf.reading import entry, feed, reader_of, refusing
 from signing_service.pdf.screen import Screening
 from signing_service.pdf.signatures import Standing, standings
 from signing_service.pdf.work import Changes, EarlierSignature, Limits, Look, Refused
@@ -82,8 +82,10 @@ def _signature_warnings(earlier: list[Standing]) -> set[str]:
 
 
 def _information(reader: PdfFileReader, key: str) -> str | None:
-    information = reader.trailer_view.get("/Info")
-    found = information.get(key) if isinstance(information, generic.DictionaryObject) else None
+    information = entry(reader.trailer_view, "/Info")
+    found = entry(information, key) if isinstance(information, generic.DictionaryObject) else None
+    if isinstance(found, bytes):
+        found = found.decode("latin-1")  # in no encoding that PDF knows: something to show, no more
     return clean(found) if isinstance(found, str) else None
 
 

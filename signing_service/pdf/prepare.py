@@ -25,7 +25,7 @@ from signing_service.pdf import appearance, cms
 from signing_service.pdf.certificate import check_fit
 from signing_service.pdf.files import appearing
 from signing_service.pdf.place import digests, filled, place_in
-from signing_service.pdf.reading import joined, reader_of, refusing, resolved
+from signing_service.pdf.reading import entry, joined, reader_of, refusing, resolved
 from signing_service.pdf.signatures import covers_whole_file, embedded_signatures, standings
 from signing_service.pdf.work import Level, Prepared, PrepareOrder, Refused
 
@@ -79,10 +79,10 @@ def _checked_reserve(order: PrepareOrder) -> int:
 
 def _free_name(reader: PdfFileReader, wanted: str) -> str:
     """Always a field of our own: one that is already there may carry its maker's locks and seed values."""
-    form = reader.root.get("/AcroForm")
-    fields = form.get("/Fields") if isinstance(form, generic.DictionaryObject) else None
+    form = entry(reader.root, "/AcroForm")
+    fields = entry(form, "/Fields") if isinstance(form, generic.DictionaryObject) else None
     kept = map(resolved, fields if isinstance(fields, generic.ArrayObject) else ())
-    taken = {str(each.get("/T")) for each in kept if isinstance(each, generic.DictionaryObject)}
+    taken = {str(entry(each, "/T")) for each in kept if isinstance(each, generic.DictionaryObject)}
     candidates = (wanted, *(f"{wanted}_{at}" for at in range(2, len(taken) + 3)))
     return next(name for name in candidates if name not in taken)
 

@@ -81,6 +81,8 @@ def refusing() -> Iterator[None]:
         yield
     except PdfDecodeLimitError as error:
         raise Refused("document-too-costly", "The document unpacks to far more than its size.") from error
+    except RecursionError as error:
+        raise Refused("broken", "The document's structure runs in a circle or too deep.") from error
     except PdfError as error:
         raise Refused("broken", f"The document's structure is broken: {error}") from error
 
@@ -112,10 +114,15 @@ def _check_frame(stream: BinaryIO | io.BufferedReader) -> None:
 
 
 def resolved(thing: object) -> object:
-    """What a reference points at; anything else is itself."""
+    """What a reference points at, however many references away; anything else is itself. Null is None."""
     if isinstance(thing, generic.IndirectObject):
-        return thing.get_object()  # type: ignore[no-untyped-call]  # pyHanko leaves it untyped
-    return thing
+        thing = thing.get_object()  # type: ignore[no-untyped-call]  # pyHanko leaves it untyped
+    return None if isinstance(thing, generic.NullObject) else thing
+
+
+def entry(owner: generic.DictionaryObject | None, key: str) -> object:
+    """The value behind a key, or None. (pyHanko's `get` is dict's own and gives back the bare reference.)"""
+    return None if owner is None else resolved(dict.get(owner, key))
 
 
 def digest_of(path: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.reader import PdfFileReader
 
-from signing_service.pdf.reading import resolved
+from signing_service.pdf.reading import entry, resolved
 from signing_service.pdf.work import Limits, Refused
 
 # Navigation changes the view, never the document. `Named` turns pages.
@@ -54,7 +54,7 @@ class Screening:
             raise Refused("document-too-costly", "The document has more parts than a document to sign may have.")
 
     def _catalogue(self, catalogue: Dict) -> None:
-        opening = catalogue.get("/OpenAction")
+        opening = entry(catalogue, "/OpenAction")
         if isinstance(opening, Dict):
             self._action(opening, _ON_OPENING)
         self._additional_actions(catalogue)
@@ -80,8 +80,8 @@ class Screening:
         while waiting:
             reference, depth = waiting.pop()
             node = self._fresh(reference, seen, depth, "page tree")
-            kids = node.get("/Kids")
-            if isinstance(kids, generic.ArrayObject) and node.get("/Type") != "/Page":
+            kids = entry(node, "/Kids")
+            if isinstance(kids, generic.ArrayObject) and entry(node, "/Type") != "/Page":
                 self._room(len(kids), self.limits.pages, "too-many-pages", "pages")
                 waiting += [(kids.raw_get(at), depth + 1) for at in reversed(range(len(kids)))]
             else:
@@ -111,7 +111,7 @@ class Screening:
 
     def _page(self, page: Dict) -> None:
         self._additional_actions(page)
-        annotations = page.get("/Annots")
+        annotations = entry(page, "/Annots")
         if isinstance(annotations, generic.ArrayObject):
             for annotation in annotations:
                 self._count()
@@ -119,7 +119,7 @@ class Screening:
                     self._annotation(annotation)
 
     def _annotation(self, annotation: Dict) -> None:
-        subtype = annotation.get("/Subtype")
+        subtype = entry(annotation, "/Subtype")
         if subtype in _ACTIVE_ANNOTATIONS:
             raise _active(str(subtype))
         if subtype == "/FileAttachment":
@@ -129,7 +129,7 @@ class Screening:
         self._triggers(annotation)
 
     def _triggers(self, owner: Dict) -> None:
-        action = owner.get("/A")
+        action = entry(owner, "/A")
         if isinstance(action, Dict):
             self._action(action, _HARMLESS_ACTIONS)
         self._additional_actions(owner)
@@ -137,7 +137,7 @@ class Screening:
     def _additional_actions(self, owner: Dict) -> None:
         actions = _dict(owner, "/AA")
         for trigger in actions or ():
-            action = actions.get(trigger) if actions else None
+            action = entry(actions, trigger) if actions else None
             if isinstance(action, Dict):
                 self._action(action, _HARMLESS_ACTIONS)
 
@@ -146,10 +146,10 @@ class Screening:
         while waiting:
             action, depth = waiting.pop()
             self._count()
-            kind = action.get("/S")
+            kind = entry(action, "/S")
             if kind not in allowed or "/JS" in action or depth > self.limits.depth:
                 raise _active(str(kind))
-            following = action.get("/Next")
+            following = entry(action, "/Next")
             several = following if isinstance(following, generic.ArrayObject) else [following]
             waiting += [(each, depth + 1) for each in map(resolved, several) if isinstance(each, Dict)]
 
@@ -161,7 +161,7 @@ class Screening:
             raise _active("an XFA form")
         for field, inherited in self._fields(form):
             self._triggers(field)
-            if field.get("/FT", inherited) not in ("/Sig", None):
+            if (entry(field, "/FT") or inherited) not in ("/Sig", None):
                 self.forms = True
                 self.warnings.add("form-fields")
 
@@ -172,7 +172,7 @@ class Screening:
             reference, depth, inherited = waiting.pop()
             field = self._fresh(reference, seen, depth, "form")
             yield field, inherited
-            kind = field.get("/FT", inherited)
+            kind = (entry(field, "/FT") or inherited)
             waiting += [(each, depth + 1, kind) for each in _references(field, "/Kids")]
 
     def _outlines(self, catalogue: Dict) -> None:
@@ -198,12 +198,12 @@ def _active(what: str) -> Refused:
 
 
 def _dict(owner: Dict, key: str) -> Dict | None:
-    found = owner.get(key)
+    found = entry(owner, key)
     return found if isinstance(found, Dict) else None
 
 
 def _references(owner: Dict, key: str) -> list[object]:
-    found = owner.get(key)
+    found = entry(owner, key)
     if not isinstance(found, generic.ArrayObject):
         return []
     every = [found.raw_get(at) for at in range(len(found))]

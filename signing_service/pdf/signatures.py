@@ -19,6 +19,7 @@ from pyhanko.sign.validation.settings import KeyUsageConstraints
 from pyhanko.sign.validation.status import ModificationInfo, SignatureCoverageLevel, SignatureStatus
 from pyhanko_certvalidator import ValidationContext
 
+from signing_service.pdf.changes import PERMITTED_CHANGES
 from signing_service.pdf.reading import refusing
 from signing_service.pdf.work import Changes, Limits, Refused
 
@@ -105,10 +106,16 @@ def status_of(
 ) -> SignatureStatus:
     """pyHanko's opinion of one signature or document timestamp."""
     if embedded.sig_object_type == _DOCUMENT_TIMESTAMP:
-        return asyncio.run(async_validate_pdf_timestamp(embedded, timestamps or context))
+        return asyncio.run(
+            async_validate_pdf_timestamp(embedded, timestamps or context, diff_policy=PERMITTED_CHANGES)
+        )
     return asyncio.run(
         async_validate_pdf_signature(
-            embedded, context, timestamps or context, key_usage_settings=SIGNING_USAGE
+            embedded,
+            context,
+            timestamps or context,
+            diff_policy=PERMITTED_CHANGES,
+            key_usage_settings=SIGNING_USAGE,
         )
     )
 
