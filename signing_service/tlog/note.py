@@ -138,11 +138,13 @@ def sign_note(body: str, name: str, key: CheckpointKey, sign: Callable[[bytes], 
     return f"{body}\n{_signature_line(verifier, signature)}"
 
 
-def open_note(text: str, verifiers: Sequence[Verifier]) -> Checkpoint:
+def open_note(text: str, verifiers: Sequence[Verifier], *, origin: str | None = None) -> Checkpoint:
     """The checkpoint in a note that at least one of these keys has signed.
 
-    Lines of unknown keys are ignored; a line of a known key that does not verify rejects the note. Raises
-    `NoteInvalid` with a plain reason.
+    Lines of unknown keys are ignored; a line of a known key that does not verify rejects the note. `origin` is
+    the log it must come from: only the text is signed, so with ECDSA the name beside a signature can be
+    replaced, and a key that serves two logs is told apart by the origin alone. Raises `NoteInvalid` with a
+    plain reason.
     """
     if not verifiers:
         raise NoteInvalid("no key was given to verify the note with")
@@ -158,7 +160,10 @@ def open_note(text: str, verifiers: Sequence[Verifier]) -> Checkpoint:
         signers.append(name)
     if not signers:
         raise NoteInvalid("none of the keys given has signed this note")
-    return replace(_parse_body(body), signed_by=tuple(dict.fromkeys(signers)))
+    checkpoint = _parse_body(body)
+    if origin is not None and checkpoint.origin != origin:
+        raise NoteInvalid(f"this checkpoint is one of {checkpoint.origin}, not of {origin}")
+    return replace(checkpoint, signed_by=tuple(dict.fromkeys(signers)))
 
 
 def read_unverified(text: str) -> Checkpoint:

@@ -82,7 +82,7 @@ class Order:
             text = f"{count} line(s) before entry {where} that are no entry of this log"
             findings.add(Kind.INSERTED, text, where)
         if self._forgotten:
-            findings.add(Kind.REORDERED, f"{self._forgotten} more entries are out of their place")
+            findings.add(Kind.CHANGED, f"{self._forgotten} more differences, too many to tell apart")
 
     def _report_gap(self, first: int, last: int, found: list[int], findings: Findings) -> None:
         for index in found:

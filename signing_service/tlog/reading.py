@@ -194,7 +194,7 @@ class Reading:
             return None
         candidates = [read.line.index] if read.line.index is not None else []
         candidates += [index for index, _ in zip(self._order.missing(), range(_NEARBY), strict=False)]
-        candidates += [*range(here, here + _NEARBY), *range(max(here - _NEARBY, self._start), here)]
+        candidates += [*range(here, here + _NEARBY + 1), *range(max(here - _NEARBY, self._start), here)]
         found = (index for index in candidates if self._leaves.at(index) in read.hashes)
         return next(found, self._unjudged(read))
 

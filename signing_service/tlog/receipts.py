@@ -46,7 +46,7 @@ def make_receipt(
 def verify_receipt(receipt: Mapping[str, Json], verifier: Verifier | None, document: bytes | None = None) -> Report:
     """Check a receipt offline; never raises for what the receipt holds, the report names it.
 
-    Without a verifier the report says that the signer is not proven; without the document, that only the
+    The verifier's name must be the log's origin. Without a verifier the report says that the signer is not proven; without the document, that only the
     digests were compared. `size` and `proven_size` count the receipt's entries.
     """
     findings, not_proven = Findings(), list[str]()
@@ -104,7 +104,7 @@ def _entry(item: Json) -> tuple[EntryLine, list[bytes]]:
 
 def _checkpoint(receipt: Mapping[str, Json], verifier: Verifier | None) -> Checkpoint:
     text = receipt["checkpoint"]
-    return open_note(text, [verifier]) if verifier else read_unverified(text)
+    return open_note(text, [verifier], origin=verifier.name) if verifier else read_unverified(text)
 
 
 def _is_included(entry: EntryLine, proof: list[bytes], checkpoint: Checkpoint, findings: Findings) -> bool:

@@ -17,7 +17,7 @@ from signing_service.tlog.entries import EntryLine
 from signing_service.tlog.findings import Kind
 from signing_service.tlog.note import Checkpoint
 
-_NEARBY = 250  # entries; verification looks about as far for an entry that is not in its place
+_NEARBY = 256  # entries: how far verification looks for one that is not in its place
 ORIGIN = "log.example/agency"
 
 

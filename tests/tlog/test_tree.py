@@ -199,7 +199,7 @@ def test_an_inner_node_does_not_pass_for_a_leaf() -> None:
         tree.verify_inclusion(forged, 0, 2, [node_at(1, 1)], NAIVE_ROOTS[4])
 
 
-REFUSED_CONSISTENCY = {
+REFUSED_CONSISTENCY: dict[str, tuple[int, bytes, int, bytes, list[bytes]]] = {
     "a smaller new tree": (5, NAIVE_ROOTS[5], 4, NAIVE_ROOTS[4], []),
     "a negative size": (-1, NAIVE_ROOTS[0], 4, NAIVE_ROOTS[4], []),
     "the same size with two roots": (5, NAIVE_ROOTS[5], 5, NAIVE_ROOTS[4], []),
