@@ -22,7 +22,7 @@ from policies.decision import (
     document_type,
 )
 from policies.document import load
-from policies.rules import ALWAYS, AllOf, AnyOf, NotSecret, Rule, Size, Warnings
+from policies.rules import ALWAYS, AllOf, AnyOf, NotSecret, Rule, SealAfterSignature, Size, Warnings
 from tests.support.policy_cases import MONDAY, SMALL, case
 
 POLICY = load(SMALL, "small")
@@ -49,6 +49,10 @@ PERMITTED = {
     "the last day of the block": case(now=at(31, 17, 0)),
     "exactly the largest size": case(size=1024 * 1024),
     "exactly the most pages": case(pages=10),
+    "a single page": case(pages=1),
+    "as many earlier signatures as there may be": case(
+        earlier_signatures=2, warnings=frozenset({"earlier-signature"}),
+    ),
     "the last of the day": case(used_today=4),
     "the last seal of the day": case(used_today=6, **SEAL, **SIGNED),
     "a seal after the signature": case(**SEAL, **SIGNED),
@@ -209,9 +213,18 @@ def test_any_of_tells_what_speaks_for_it() -> None:
     assert either.check(case()) == Finding("either", True, "the document is not secret")
 
 
+def test_a_refusal_says_what_is_the_matter_with_agency_and_person() -> None:
+    refusals = POLICY.decide(case(issuing_agency_active=False, signatory_active=False)).refusals
+    assert [finding.why for finding in refusals] == ["UBND is not active", "lan is not active"]
+
+
 def test_every_rule_says_what_it_asks() -> None:
     for rule in (*ALWAYS, *POLICY.rules, POLICY.allow):
         assert len(rule.says()) > 10
+
+
+def test_the_rule_about_seals_names_its_exceptions() -> None:
+    assert SealAfterSignature().says().endswith("except on PL, SL, SY, TrS")
 
 
 SPELLINGS = {

@@ -185,6 +185,11 @@ def test_the_hash_is_that_of_the_text_with_either_kind_of_line_end() -> None:
     assert load(windows, "windows").hash == load(SMALL, "unix").hash == policy_hash(SMALL)
 
 
+def test_a_block_may_hold_for_a_single_day() -> None:
+    policy = load(change("from = 2026-03-01\nuntil = 2026-03-31", "from = 2026-03-02\nuntil = 2026-03-02"), "day")
+    assert policy.decide(policy.examples[0].facts).permitted
+
+
 def test_a_comment_changes_the_hash() -> None:
     assert load(SMALL + "# one more word\n", "small").hash != policy_hash(SMALL)
 
