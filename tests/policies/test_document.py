@@ -186,7 +186,8 @@ def test_the_hash_is_that_of_the_text_with_either_kind_of_line_end() -> None:
 
 
 def test_a_block_may_hold_for_a_single_day() -> None:
-    policy = load(change("from = 2026-03-01\nuntil = 2026-03-31", "from = 2026-03-02\nuntil = 2026-03-02"), "day")
+    text = change("from = 2026-03-01\nuntil = 2026-03-31", "from = 2026-03-02\nuntil = 2026-03-02")
+    policy = load(text.replace("2026-03-01T09", "2026-03-02T20"), "day")
     assert policy.decide(policy.examples[0].facts).permitted
 
 
