@@ -175,7 +175,7 @@ def _loaded(path: str, reserved: str | None) -> Library:
     if not Path(path).is_file():
         raise Unsupported(f"there is no PKCS#11 module at {path}: install it, or correct the module's path")
     try:
-        ctypes.CDLL(path)  # first, because its error says what is wrong with the file
+        ctypes.CDLL(path).C_GetFunctionList  # noqa: B018 - asked for first, because its error says what is wrong
         return Library(path, reserved)
     except (OSError, AttributeError) as error:
         raise Unsupported(f"{path} is not a PKCS#11 module that this machine can load: {error}") from error

@@ -15,6 +15,7 @@ from typing import Any
 from hsm import Device, DeviceSettings, open_device
 from hsm.algorithms import Algorithm, KeyKind
 from hsm.device import Custody, KeyRef
+from hsm.doctor import Check, examine
 from hsm.errors import DeviceError
 from hsm.sealing import seal, unseal
 from hsm.softhsm import find_module
@@ -126,7 +127,7 @@ def finalised(directory: Path) -> list[str]:
     return seen
 
 
-def initialised_anew(directory: Path) -> tuple[str, str]:
+def emptied(directory: Path) -> tuple[str, str]:
     """The token is initialised again under the same name: our keys are gone."""
     settings = provisioned(directory)
     device = Pkcs11Device(settings)
@@ -274,3 +275,36 @@ def opened_at_one_moment(directory: Path) -> str:
     mac = device.mac(b"the same key for all").hex()
     device.close()
     return mac
+
+
+def doctor_with_a_wrong_pin(directory: Path) -> list[Check]:
+    settings = provisioned(directory)
+    settings.pin_file.write_text("wrong\n")
+    return examine(settings) + examine(settings)
+
+
+def doctor_on_a_fresh_token(directory: Path) -> tuple[list[Check], int]:
+    """The findings, and how many objects are on the token afterwards."""
+    settings = provisioned(directory)
+    checks = examine(settings)
+    objects = [path for path in (directory / "tokens").rglob("*.object") if path.name != "token.object"]
+    return checks, len(objects)
+
+
+def doctor_of_a_remote_token(directory: Path) -> list[Check]:
+    remote = RemoteToken(directory)
+    remote.start()
+    try:
+        return examine(remote.settings)
+    finally:
+        remote.kill()
+
+
+def doctor_of_a_frozen_token(directory: Path) -> list[Check]:
+    remote = RemoteToken(directory)
+    remote.start()
+    try:
+        remote.freeze()
+        return examine(replace(remote.settings, deadline=0.2))
+    finally:
+        remote.kill()

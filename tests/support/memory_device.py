@@ -63,7 +63,7 @@ class MemoryDevice:
         self._checkpoint = ed25519.Ed25519PrivateKey.generate()
         self._token: dict[str, Private] = {}
         self._service: dict[ServiceKey, KeyRef] = {}
-        self._resident: dict[bytes, Private] = {}
+        self._resident: dict[tuple[str, bytes], Private] = {}
         self._lock = threading.RLock()
         self._free = threading.Event()
         self._free.set()
@@ -170,7 +170,7 @@ class MemoryDevice:
             if key.custody is Custody.TOKEN:
                 self._token.pop(key.id, None)
             elif key.blob is not None:
-                self._resident.pop(key.blob, None)
+                self._resident.pop((key.id, key.blob), None)
 
     def self_test(self) -> None:
         with self._call("self_test"):
@@ -212,9 +212,10 @@ class MemoryDevice:
             if key.id not in self._token:
                 raise KeyNotFound(f"no key {key.id} on this token")
             return self._token[key.id]
-        if key.blob not in self._resident:
-            self._resident[key.blob] = self._unwrapped_key(key, key.blob)
-        return self._resident[key.blob]
+        name = (key.id, key.blob)
+        if name not in self._resident:
+            self._resident[name] = self._unwrapped_key(key, key.blob)
+        return self._resident[name]
 
     def _unwrapped_key(self, key: KeyRef, blob: bytes) -> Private:
         private = load_der_private_key(self._unwrapped(blob), None)
