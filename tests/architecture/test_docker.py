@@ -14,8 +14,14 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pydantic_settings import BaseSettings
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from signing_service import metrics
+from signing_service.cli.main import app
+from signing_service.front.settings import FrontSettings
+from signing_service.signer.settings import SignerSettings
 from tests.support import plain_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +191,49 @@ def test_yaml_that_could_be_misread_is_refused(text: str) -> None:
 
 
 def test_compose_has_both_halves_a_database_and_something_that_watches() -> None:
-    assert set(services()) == {"postgres", "migrate", "signer", "front", "jobs", "prometheus"}
+    both = {"signer", "front", "jobs"}
+    assert set(services()) == both | {"postgres", "migrate", "roles", "operator", "prometheus"}
+
+
+@pytest.mark.parametrize("name", ["signer", "front", "jobs"])
+def test_neither_half_starts_before_the_wall_between_them_stands(name: str) -> None:
+    assert services()[name]["depends_on"] == {"roles": {"condition": "service_completed_successfully"}}
+    assert services()["roles"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+
+
+def commands() -> list[list[str]]:
+    every = {**services(), **{f"{name} (development)": service for name, service in
+                              read("compose.development.yaml")["services"].items()}}
+    return [service["command"] for service in every.values() if "command" in service]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_of_a_container_exists(command: list[str]) -> None:
+    found = get_command(app)
+    words = [word for word in command if not word.startswith(("-", "/"))]
+    for word in words:
+        assert isinstance(found, TyperGroup)
+        found = found.commands[word]
+    options = {option for parameter in found.params for option in parameter.opts}
+    assert {word.split("=")[0] for word in command if word.startswith("-")} <= options
+    assert all(parameter.default is not None or not parameter.required for parameter in found.params
+               if parameter.param_type_name == "option")
+
+
+def settings_of(name: str) -> set[str]:
+    images = {word.split("=")[0] for kind, rest in stages()["runtime-base"] if kind == "ENV" for word in rest.split()}
+    return {word for word in images | set(services()[name]["environment"]) if word.startswith("SIGNING_")}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("front", FrontSettings), ("jobs", FrontSettings), ("operator", FrontSettings),
+                       ("signer", SignerSettings)],
+)
+def test_a_container_is_told_every_setting_that_has_no_default(name: str, kind: type[BaseSettings]) -> None:
+    required = {f"SIGNING_{field.upper()}" for field, facts in kind.model_fields.items() if facts.is_required()}
+    assert required <= settings_of(name)
+    known = {f"SIGNING_{field.upper()}" for half in (FrontSettings, SignerSettings) for field in half.model_fields}
+    assert settings_of(name) - known <= {"SIGNING_OPERATOR"}
 
 
 @pytest.mark.parametrize("kind", ["secrets", "networks", "volumes"])
@@ -216,10 +264,10 @@ def test_the_front_reaches_one_socket_of_the_signer_and_cannot_replace_it() -> N
         assert runs == ["run-sign:/run/signing-service/sign:ro"]
 
 
-@pytest.mark.parametrize("name", ["migrate", "signer", "front", "jobs"])
+@pytest.mark.parametrize("name", ["migrate", "roles", "signer", "front", "jobs", "operator"])
 def test_our_containers_have_no_privileges(name: str) -> None:
     service = services()[name]
-    assert service["user"] in ("10001:10000", "10002:10000")
+    assert service["user"] in ("10001:10000", "10002:10000", "10003:10003")
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]

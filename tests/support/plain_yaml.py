@@ -13,7 +13,7 @@ from typing import Any
 Lines = list[tuple[int, int, str]]  # number, indentation, content
 
 KEY = re.compile(r"([A-Za-z_][\w.-]*):(?: (.+))?")
-BARE = re.compile(r"[\w./](?:[\w./-]|:(?=[\w./]))*")
+BARE = re.compile(r"(?:--)?[\w./](?:[\w./=-]|:(?=[\w./]))*")
 
 
 class NotPlain(ValueError):
