@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
+import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,12 +30,14 @@ from sqlalchemy import func, select
 from signing_service.db.migrate import upgrade
 from signing_service.db.tables import entry, metadata, signing_request
 from signing_service.front.app import create_app
+from signing_service.front.outbound import AllowList, Outbound
 from signing_service.front.runtime import Runtime, open_runtime
 from signing_service.front.settings import FrontSettings
 from signing_service.pdf import Pool, Verdict
 from signing_service.pdf.work import JudgeOrder
 from signing_service.register import NewClient, add_client
 from signing_service.signer.process import Signer
+from signing_service.wire.messages import ActivatePolicy
 from tests.support.city import City, Clock, Person
 from tests.support.city import runtime as signer_runtime
 from tests.support.memory_device import MemoryDevice
@@ -45,12 +49,15 @@ FORM = {"document_type": "KH", "number": "201", "symbol": "KH-UBND", "subject": 
 
 
 class Stage:
-    """One event loop and one pool of pdf workers for many worlds."""
+    """What is slow to make and can be shared: an event loop, pdf workers, TLS roots, a migrated database to copy."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self._runner = asyncio.Runner()
         self.pool = Pool(2)
         self.run(self.pool.start())
+        self.tls = ssl.create_default_context()
+        self.empty_database = directory / "empty.db"
+        upgrade(f"sqlite:///{self.empty_database}")
 
     def run(self, story: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(story)
@@ -118,7 +125,7 @@ class World:
         self.clock = Clock()
         self.device = MemoryDevice()
         self.url = f"sqlite:///{directory / 'signing.db'}"
-        upgrade(self.url)
+        shutil.copyfile(stage.empty_database, directory / "signing.db")
         self.city = City(signer_runtime(self.url, directory, self.device, self.clock), self.clock)
         self._stack = AsyncExitStack()
         self._documents: dict[str, bytes] = {}
@@ -140,14 +147,30 @@ class World:
         settings = FrontSettings(
             database_url=self.url, documents=self.directory / "documents", sign_socket=self.directory / "sign.sock",
             admin_socket=self.directory / "admin.sock", front_secret_file=secret, **more)
-        signer = Signer(self.city.rt)
-        await signer.start()
-        self._stack.push_async_callback(signer.stop)
+        await self._start_signer()
+        self._stack.push_async_callback(self._stop_signer)
+        outbound = Outbound(AllowList(), tls=self.stage.tls)
         self.rt: Runtime = await self._stack.enter_async_context(
-            open_runtime(settings, pool=self.stage.pool, clock=self.clock))
+            open_runtime(settings, pool=self.stage.pool, clock=self.clock, outbound=outbound))
         self.app = create_app(self.rt)
         self._http = await self._stack.enter_async_context(httpx.AsyncClient(
             transport=httpx.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://signing.test"))
+
+    async def _start_signer(self) -> None:
+        self._signer = Signer(self.city.rt)
+        await self._signer.start()
+
+    async def _stop_signer(self) -> None:
+        await self._signer.stop()
+
+    @contextmanager
+    def without_signer(self) -> Iterator[None]:
+        """The signer is down while the block lasts."""
+        self.stage.run(self._stop_signer())
+        try:
+            yield
+        finally:
+            self.stage.run(self._start_signer())
 
     # ------------------------------------------------------------------------------------------------- people
 
@@ -170,6 +193,10 @@ class World:
     def timestamp_authority(self) -> None:
         self.city.timestamp_authority()
 
+    def activates(self, policy_text: str) -> None:
+        """Another policy comes into force, by an operator's act."""
+        self.city.acts(ActivatePolicy("test", policy_text))
+
     # ---------------------------------------------------------------------------------------------------- HTTP
 
     def asks(self, method: str, path: str, **more: Any) -> httpx.Response:
@@ -188,6 +215,13 @@ class World:
 
     def events(self, *wanted: str) -> int:
         return self.city.events(*wanted)
+
+    def codes_tried(self, person: Person) -> int:
+        """How often a code of this person was looked at, right or wrong."""
+        with self.rt.db.read() as tx:
+            return int(tx.execute(select(func.count()).select_from(entry).where(
+                entry.c.signatory_id == person.id,
+                entry.c.event.in_(("code:rejected", "signing-request:confirm")))).scalar_one())
 
     def state_of(self, made: dict[str, Any]) -> str:
         return self.city.state_of(made["id"])
