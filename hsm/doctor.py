@@ -85,6 +85,8 @@ def _examine(settings: DeviceSettings, say: Callable[[Check], None]) -> None:
         return
     try:
         _token(library, settings, say)
+    except (DeviceError, PKCS11Error) as error:
+        say(_bad("device", _said(error), "look into the device's own log"))
     finally:
         release(library)
 

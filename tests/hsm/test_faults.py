@@ -7,7 +7,38 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support import device_stories as stories
+from tests.support import softhsm
 from tests.support.in_child import in_child
+
+CODES = {
+    0x005: "DeviceUnavailable",  # CKR_GENERAL_ERROR
+    0x006: "DeviceUnavailable",  # CKR_FUNCTION_FAILED
+    0x021: "Unsupported",  # CKR_DATA_LEN_RANGE
+    0x030: "DeviceUnavailable",  # CKR_DEVICE_ERROR
+    0x031: "DeviceUnavailable",  # CKR_DEVICE_MEMORY
+    0x032: "DeviceUnavailable",  # CKR_DEVICE_REMOVED
+    0x050: "DeviceUnavailable",  # CKR_FUNCTION_CANCELED
+    0x054: "Unsupported",  # CKR_FUNCTION_NOT_SUPPORTED
+    0x060: "DeviceUnavailable",  # CKR_KEY_HANDLE_INVALID
+    0x068: "DeviceUnavailable",  # CKR_KEY_FUNCTION_NOT_PERMITTED, which python-pkcs11 does not know
+    0x070: "Unsupported",  # CKR_MECHANISM_INVALID
+    0x082: "DeviceUnavailable",  # CKR_OBJECT_HANDLE_INVALID
+    0x090: "DeviceUnavailable",  # CKR_OPERATION_ACTIVE
+    0x091: "DeviceUnavailable",  # CKR_OPERATION_NOT_INITIALIZED
+    0x0B3: "DeviceUnavailable",  # CKR_SESSION_HANDLE_INVALID
+    0x0E0: "DeviceUnavailable",  # CKR_TOKEN_NOT_PRESENT
+    0x101: "DeviceUnavailable",  # CKR_USER_NOT_LOGGED_IN
+    0x190: "DeviceUnavailable",  # CKR_CRYPTOKI_NOT_INITIALIZED
+    0x200: "DeviceUnavailable",  # CKR_FUNCTION_REJECTED
+    0x80000000: "DeviceUnavailable",  # CKR_VENDOR_DEFINED
+    0x80000385: "DeviceUnavailable",  # a vendor's own
+    0xFFFFFFFF: "DeviceUnavailable",
+}
+FUNCTIONS = [
+    "C_OpenSession", "C_SignInit", "C_Sign", "C_UnwrapKey", "C_WrapKey", "C_GenerateKeyPair", "C_GenerateRandom",
+    "C_CreateObject", "C_DestroyObject", "C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt",
+    "C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal", "C_GetAttributeValue",
+]  # fmt: skip
 
 
 def test_eight_threads_that_do_everything_at_once_meet_no_error(tmp_path: Path) -> None:
@@ -66,7 +97,30 @@ def test_a_device_used_after_a_fork_says_so(tmp_path: Path) -> None:
 
 
 def test_processes_that_open_one_fresh_token_at_one_moment_share_its_keys(tmp_path: Path) -> None:
-    stories.provisioned(tmp_path)
+    softhsm.provisioned(tmp_path)
     with ThreadPoolExecutor(4) as pool:
         macs = list(pool.map(lambda _: in_child(stories.opened_at_one_moment, tmp_path), range(4)))
     assert len(set(macs)) == 1
+
+
+def test_every_code_is_one_of_our_kinds_and_the_next_signature_succeeds(tmp_path: Path) -> None:
+    seen = in_child(stories.each_code, tmp_path, list(CODES))
+    assert {code: kind for code, (kind, _) in seen.items()} == CODES
+    assert {after for _, after in seen.values()} == {"no error"}
+
+
+def test_whatever_function_fails_the_device_is_unavailable_and_recovers(tmp_path: Path) -> None:
+    seen = in_child(stories.each_function, tmp_path, FUNCTIONS)
+    assert {name: kinds for name, (kinds, _) in seen.items() if not kinds <= {"DeviceUnavailable"}} == {}
+    assert {name for name, (_, after) in seen.items() if not set(after) <= {"DeviceUnavailable"}} == set()
+
+
+def test_a_lost_reply_is_an_unknown_outcome_and_not_a_retry(tmp_path: Path) -> None:
+    assert in_child(stories.reply_lost, tmp_path) == ("DeviceUnavailable", "no error")
+
+
+def test_one_call_that_hangs_holds_nobody_else_up(tmp_path: Path) -> None:
+    hung, waited, meanwhile = in_child(stories.one_call_hangs, tmp_path)
+    assert hung == "DeviceUnavailable"
+    assert 0.4 < waited < 1.5
+    assert meanwhile == "no error"

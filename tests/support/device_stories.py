@@ -21,6 +21,7 @@ from hsm.sealing import seal, unseal
 from hsm.softhsm import find_module
 from hsm.token import Pkcs11Device
 from hsm.verification import holds
+from tests.support.faulty import Faulty
 from tests.support.remote_token import RemoteToken
 from tests.support.softhsm import provisioned
 
@@ -308,3 +309,68 @@ def doctor_of_a_frozen_token(directory: Path) -> list[Check]:
         return examine(replace(remote.settings, deadline=0.2))
     finally:
         remote.kill()
+
+
+def each_code(directory: Path, codes: list[int]) -> dict[int, tuple[str, str]]:
+    """The device answers one C_Sign with each code. What that is to us, and what the next signature brings."""
+    faulty = Faulty(directory)
+    device = Pkcs11Device(faulty.settings)
+    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
+    signs(device, key)
+    seen = {}
+    for code in codes:
+        faulty.order("C_Sign", "before", code, often="once")
+        seen[code] = _refusal(lambda: signs(device, key)).partition(":")[0], _refusal(lambda: signs(device, key))
+    device.close()
+    return seen
+
+
+def each_function(directory: Path, functions: list[str]) -> dict[str, tuple[set[str], list[str]]]:
+    """Each function fails, for as long as we try, with CKR_DEVICE_ERROR: refusals meanwhile, and afterwards."""
+    faulty = Faulty(directory)
+    device = Pkcs11Device(faulty.settings)
+    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
+    seen = {}
+    for function in functions:
+        device.destroy(key)  # drop the resident copy: it must be unwrapped again
+        _inside(device).connection.close()  # and the idle sessions: they must be opened again
+        faulty.order(function, "before", 0x30)
+        meanwhile = {_refusal(lambda: _everything(device, key)).partition(":")[0] for _ in range(3)}
+        faulty.obey()
+        seen[function] = meanwhile, _errors_until_it_signs(device, key, 5)
+    device.close()
+    return seen
+
+
+def _everything(device: Device, key: KeyRef) -> None:
+    signs(device, key)
+    signs(device, device.generate_key(f"new-{os.urandom(8).hex()}", KeyKind.P256, Custody.WRAPPED))
+    device.generate_seed(f"seed-{os.urandom(8).hex()}")
+    unseal(device, "owner", seal(device, "owner", b"secret"))
+    device.self_test()
+
+
+def reply_lost(directory: Path) -> tuple[str, str]:
+    """The device signs and its reply is lost; then the next signature."""
+    faulty = Faulty(directory)
+    device = Pkcs11Device(faulty.settings)
+    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
+    signs(device, key)
+    faulty.order("C_Sign", "after", 0x30, often="once")
+    lost = _refusal(lambda: signs(device, key)).partition(":")[0]
+    return lost, _refusal(lambda: signs(device, key))
+
+
+def one_call_hangs(directory: Path) -> tuple[str, float, str]:
+    """One C_Sign hangs. The refusal, its seconds, and what an HMAC in another thread brings meanwhile."""
+    faulty = Faulty(directory)
+    device = open_device(replace(faulty.settings, deadline=0.5))
+    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
+    signs(device, key)
+    with faulty.hanging("C_Sign"):
+        began = time.monotonic()
+        hung = _refusal(lambda: signs(device, key)).partition(":")[0]
+        waited = time.monotonic() - began
+        meanwhile = _refusal(lambda: device.random(8))
+    assert _errors_until_it_signs(device, key, 5) == []
+    return hung, waited, meanwhile
