@@ -267,7 +267,7 @@ def test_the_front_reaches_one_socket_of_the_signer_and_cannot_replace_it() -> N
 @pytest.mark.parametrize("name", ["migrate", "roles", "signer", "front", "jobs", "operator"])
 def test_our_containers_have_no_privileges(name: str) -> None:
     service = services()[name]
-    assert service["user"] in ("10001:10000", "10002:10000", "10003:10003")
+    assert service["user"] in ("10001:10000", "10002:10000")
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
