@@ -277,6 +277,13 @@ def _within(code: str) -> ColumnElement[bool]:
     return or_(entry.c.agency_code == code, entry.c.agency_code.startswith(f"{code}.", autoescape=True))
 
 
+def is_within(reader: Known, code: str | None) -> bool:
+    """The same for one code that is at hand."""
+    if EVERY_AGENCY in reader.agencies:
+        return True
+    return code is not None and any(f"{code}.".startswith(f"{own}.") for own in reader.agencies)
+
+
 def _about(digest: str) -> ColumnElement[bool]:
     requests = select(signing_request.c.id).where(
         or_(signing_request.c.document_digest == digest, signing_request.c.signed_digest == digest))
@@ -319,10 +326,10 @@ def _cells(row: Any) -> list[str]:
     shown = Entry.of_row(row)
     data = json.dumps(shown.body.get("data", {}), ensure_ascii=False)
     told = {"id": shown.id} | shown.body | {"index": shown.index, "data": data}
-    return [_cell(told.get(name)) for name in COLUMNS]
+    return [spreadsheet_cell(told.get(name)) for name in COLUMNS]
 
 
-def _cell(value: Any) -> str:
+def spreadsheet_cell(value: Any) -> str:
     """A spreadsheet takes a cell that begins with one of these for a formula, and this text is not all ours."""
     text = "" if value is None else str(value)
     return f"'{text}" if text[:1] in tuple("=+-@\t\r") and text[:1] else text

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from signing_service.front import batch_routes, problems, rest, tokens
+from signing_service.front import audit_routes, batch_routes, health, problems, rest, tokens, tsa
 from signing_service.front.callers import Guarded, include
 from signing_service.front.limits import Bounds, Crowd, Envelope
 from signing_service.front.runtime import Runtime
@@ -33,7 +33,10 @@ async def openapi(request: Request) -> JSONResponse:
     return JSONResponse(request.app.openapi())
 
 
-ROUTERS = (tokens.router, rest.router, batch_routes.router, description)
+ROUTERS = (
+    tokens.router, rest.router, batch_routes.router, audit_routes.router, audit_routes.public, tsa.router,
+    health.router, description,
+)
 
 
 def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:

@@ -69,6 +69,10 @@ ANYBODY_KNOWN = Permission(frozenset(Role))
 PERMISSIONS: Mapping[str, Permission] = MappingProxyType({
     "issue_token": PUBLIC,  # it authenticates by the client's secret
     "openapi": PUBLIC,
+    "live": PUBLIC,
+    "ready": PUBLIC,
+    "show_metrics": PUBLIC,  # numbers without names; who may reach it is for the network to say
+    "timestamp": PUBLIC,     # it asks for a token itself, unless the settings offer timestamps to everybody
 
     "submit": SUBMITTERS,
     "dry_run": SUBMITTERS,
@@ -79,9 +83,26 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType({
     "confirm": SUBMITTERS,
     "get_document": SUBMITTERS,
     "get_signed_document": SUBMITTERS,
+    "get_receipt": SUBMITTERS,
     "create_batch": SUBMITTERS,
     "get_batch": SUBMITTERS,
     "confirm_batch": SUBMITTERS,
+    "get_receipt": SUBMITTERS,
+
+    "list_entries": AUDITORS,
+    "get_entry": AUDITORS,
+    "export_entries": AUDITORS,
+    "find_document": AUDITORS,
+    "prove_inclusion": AUDITORS,
+    "prove_consistency": AUDITORS,
+    "monthly_report": WATCHERS,
+    "checkpoint": PUBLIC,      # what an auditor keeps elsewhere says nothing about anybody
+    "checkpoint_key": PUBLIC,
+
+    "timestamp": PUBLIC,       # without a token only where the settings say so: RFC 3161 clients have none
+    "live": PUBLIC,
+    "ready": PUBLIC,
+    "show_metrics": PUBLIC,
 })
 
 

@@ -59,6 +59,7 @@ class FrontSettings(BaseSettings):
     outbound_hosts: Words = ()
     outbound_networks: Words = ()  # ranges that are not public and may be called all the same
     tsa_urls: Words = ()           # outside authorities, tried in order; none: our own signs timestamps
+    tsa_public: bool = False       # may `POST /tsa` be used without a token, as openssl and curl do?
     trust_roots: Path | None = None  # a directory of certificates (PEM or DER) that judging trusts
 
     keep_ended_days: int = Field(default=30, ge=1)
@@ -75,6 +76,7 @@ class FrontSettings(BaseSettings):
             "sign_socket": DEVELOPMENT / "sign.sock",
             "admin_socket": DEVELOPMENT / "admin.sock",
             "front_secret_file": DEVELOPMENT / "front.secret",
+            "tsa_public": True,
         } | values
 
     @field_validator("outbound_hosts", "outbound_networks", "tsa_urls", mode="before")
