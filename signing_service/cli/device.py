@@ -9,12 +9,11 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from hsm.doctor import Check, examine
 from hsm.errors import DeviceError, Unsupported
 from hsm.settings import DeviceSettings
 from hsm.softhsm import provision
@@ -22,6 +21,9 @@ from signing_service import errors
 from signing_service.cli import exits
 from signing_service.cli.session import Session, held
 from signing_service.cli.settings import read_signer_settings
+
+if TYPE_CHECKING:
+    from hsm.doctor import Check
 
 app = typer.Typer(no_args_is_help=True, help="The device that holds the keys.")
 
@@ -34,6 +36,8 @@ def doctor(
     pin_file: Annotated[Path | None, typer.Option(help="The PIN's file, if the URI does not name it")] = None,
 ) -> None:
     """Is everything there that the server needs? Logs in once and makes a test signature."""
+    from hsm.doctor import examine  # here: it loads the device's library, which no other process may
+
     session = held(context)
     checks = examine(_settings(uri, module, pin_file))
     _show(session, checks)
@@ -49,12 +53,17 @@ def init_softhsm(
 ) -> None:
     """Make a token in software, for development: whoever can read its files can use its keys."""
     session = held(context)
+    session.screen.record("A token in software, for development only", provision_softhsm(directory, label))
+
+
+def provision_softhsm(directory: Path, label: str) -> dict[str, str]:
+    """The token, made unless it is there, and the settings that name it. PINs are drawn and only in their file."""
     with _words():
         made = provision(directory.resolve(), label, pin=_pin(), so_pin=_pin())
-    session.screen.record("A token in software, for development only", {
-        "SIGNING_PKCS11_MODULE": made.module, "SIGNING_PKCS11_TOKEN": made.token,
-        "SIGNING_PKCS11_PIN_FILE": made.pin_file, "SIGNING_SOFTHSM_CONF": made.softhsm_conf,
-    })
+    return {
+        "SIGNING_PKCS11_MODULE": str(made.module), "SIGNING_PKCS11_TOKEN": made.token,
+        "SIGNING_PKCS11_PIN_FILE": str(made.pin_file), "SIGNING_SOFTHSM_CONF": str(made.softhsm_conf),
+    }
 
 
 def _settings(uri: str | None, module: Path | None, pin_file: Path | None) -> DeviceSettings:

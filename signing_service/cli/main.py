@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from signing_service.cli import (
     agency,
+    audit,
     client,
     code,
     credential,
@@ -26,6 +27,7 @@ from signing_service.cli import (
     processes,
     signatory,
 )
+from signing_service.cli.demo.command import demo
 from signing_service.cli.screen import Screen
 from signing_service.cli.session import Session
 from signing_service.errors import SigningError
@@ -39,11 +41,13 @@ app = typer.Typer(
 )
 for name, noun in (
     ("agency", agency.app), ("client", client.app), ("operator", operator.app), ("signatory", signatory.app),
-    ("credential", credential.app), ("code", code.app), ("policy", policy.app), ("hsm", device.app),
+    ("credential", credential.app), ("code", code.app), ("policy", policy.app), ("audit", audit.app),
+    ("hsm", device.app),
     ("database", database.app), ("development", development.app),
 ):
     app.add_typer(noun, name=name)
 app.command()(operator.bootstrap)
+app.command()(demo)
 for process in (processes.serve, processes.front, processes.jobs, processes.signer):
     app.command(rich_help_panel="Processes")(process)
 

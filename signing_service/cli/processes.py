@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hsm.errors import PinRejected
-from signing_service.cli import supervisor
+from signing_service.cli import logs, supervisor
 from signing_service.cli.session import Session, held
 from signing_service.cli.settings import read_signer_settings
 from signing_service.db import migrate
@@ -39,10 +39,10 @@ def serve(
         fronts=[supervisor.Child(f"front {number}", ("front", "--fd", listening), (listener.fileno(),))
                 for number in range(1, front + 1)],
     )
-    _log()
+    logs.configure("supervisor")
     address = listener.getsockname()
     code = asyncio.run(supervised.run(
-        lambda: _is_ready(settings.sign_socket, (address[0], address[1])),
+        lambda: is_ready(settings.sign_socket, (address[0], address[1])),
         lambda: session.screen.say(f"ready: {settings.public_url}", style="green"),
     ))
     raise typer.Exit(code)
@@ -58,7 +58,7 @@ def front(
     supervisor.end_with_supervisor()
     settings = held(context).settings
     migrate.check(settings.database_url)
-    _log()
+    logs.configure("front")
     listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
     asyncio.run(run_front(settings, listener))
 
@@ -68,7 +68,7 @@ def jobs(context: typer.Context) -> None:
     supervisor.end_with_supervisor()
     settings = held(context).settings
     migrate.check(settings.database_url)
-    _log()
+    logs.configure("jobs")
     asyncio.run(_run_jobs(settings))
 
 
@@ -78,7 +78,7 @@ def signer(context: typer.Context) -> None:
 
     supervisor.end_with_supervisor()
     settings = read_signer_settings()
-    _log()
+    logs.configure("signer")
     try:
         raise typer.Exit(process.run(settings))
     except PinRejected as error:
@@ -114,7 +114,7 @@ def _listen(settings: FrontSettings) -> socket.socket:
                       code="listen") from error
 
 
-def _is_ready(sign_socket: Path, address: tuple[str, int]) -> bool:
+def is_ready(sign_socket: Path, address: tuple[str, int]) -> bool:
     """Do the signer and at least one front answer?"""
     try:
         report = ask_once(sign_socket, Health(), HealthReport, deadline=2)
@@ -131,9 +131,3 @@ def _answers(address: tuple[str, int]) -> bool:
             return connection.recv(12).startswith(b"HTTP/1.1 ")
     except OSError:
         return False
-
-
-def _log() -> None:
-    from signing_service.front.logs import configure
-
-    configure()

@@ -10,10 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from signing_service.db.engine import Database
@@ -31,7 +27,7 @@ def upgrade(url: str) -> str:
     with _connected(url) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
-        command.upgrade(_config(connection), "head")
+        _upgrade(connection)
         return _revision(connection) or ""
 
 
@@ -43,6 +39,8 @@ def current(url: str) -> str | None:
 
 def head() -> str:
     """The revision this version of the program expects."""
+    from alembic.script import ScriptDirectory  # alembic only where it is needed: it takes long to load
+
     return str(ScriptDirectory(str(MIGRATIONS)).get_current_head())
 
 
@@ -69,12 +67,17 @@ def _connected(url: str) -> Iterator[Connection]:
         database.close()
 
 
-def _config(connection: Connection) -> Config:
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    return config
+    command.upgrade(config, "head")
 
 
 def _revision(connection: Connection) -> str | None:
+    from alembic.runtime.migration import MigrationContext
+
     return MigrationContext.configure(connection).get_current_revision()
