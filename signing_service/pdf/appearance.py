@@ -6,15 +6,20 @@ searched and read aloud. The text is fitted into its box; a box too small makes 
 
 from __future__ import annotations
 
+import io
 import math
 import unicodedata
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from pyhanko.pdf_utils.font.opentype import GlyphAccumulatorFactory
+from pyhanko.pdf_utils.font.api import FontEngineFactory
+from pyhanko.pdf_utils.font.opentype import GlyphAccumulator
 from pyhanko.pdf_utils.layout import AxisAlignment, Margins, SimpleBoxLayoutRule
 from pyhanko.pdf_utils.text import TextBoxStyle
+from pyhanko.pdf_utils.writer import BasePdfFileWriter
+from pyhanko.pdf_utils.xref import ObjectStream
 from pyhanko.sign.fields import SigFieldSpec
 from pyhanko.sign.signers.cms_embedder import SigAppearanceSetup
 from pyhanko.stamp import TextStampStyle
@@ -72,13 +77,32 @@ def _text(lines: tuple[str, ...]) -> str:
     return "\n".join(kept)
 
 
+@dataclass(frozen=True)
+class _Embedded(FontEngineFactory):
+    """pyHanko's own factory leaves the font's file open; a worker may hold very few."""
+
+    font: Path
+
+    def create_font_engine(
+        self, writer: BasePdfFileWriter, obj_stream: ObjectStream | None = None
+    ) -> GlyphAccumulator:
+        if obj_stream is None and writer.stream_xrefs:
+            obj_stream = writer.prepare_object_stream()  # type: ignore[no-untyped-call]  # not annotated
+        return GlyphAccumulator(
+            writer=writer,
+            font_handle=io.BytesIO(self.font.read_bytes()),
+            font_size=_FONT_SIZE,
+            obj_stream=obj_stream,
+        )
+
+
 def _style(font: Path) -> TextStampStyle:
     return TextStampStyle(
         border_width=0,
         background=None,
         stamp_text="%(text)s",
         text_box_style=TextBoxStyle(
-            font=GlyphAccumulatorFactory(str(font), font_size=_FONT_SIZE), font_size=_FONT_SIZE
+            font=_Embedded(font), font_size=_FONT_SIZE
         ),
         inner_content_layout=SimpleBoxLayoutRule(
             x_align=AxisAlignment.ALIGN_MIN, y_align=AxisAlignment.ALIGN_MID, margins=_MARGINS

@@ -163,12 +163,12 @@ BOMBS: Final[dict[str, Callable[[], bytes]]] = {
     "a comment of eight megabytes in every value": lambda: _with(b"/X %" + b"x" * 8_000_000),
     "sixteen million blanks": lambda: _with(b"/X" + b" " * 16_000_000 + b"["),
     "a name of four million letters": lambda: _with(b"/" + b"#41" * 4_000_000),
-    "a table of contents that unpacks to half a gigabyte": lambda: _xref_stream(
-        b"/W [1 4 2] /Index [0 99999999] /Filter /FlateDecode", zlib.compress(_ENTRY * 70_000_000, 1)
+    "a table of contents that unpacks to eighty megabytes": lambda: _xref_stream(
+        b"/W [1 4 2] /Index [0 99999999] /Filter /FlateDecode", zlib.compress(_ENTRY * 12_000_000, 1)
     ),
     "a table of contents packed twice": lambda: _xref_stream(
         b"/W [1 4 2] /Index [0 99999999] /Filter [/FlateDecode /FlateDecode]",
-        zlib.compress(zlib.compress(_ENTRY * 40_000_000, 9), 9),
+        zlib.compress(zlib.compress(_ENTRY * 12_000_000, 9), 9),
     ),
     "a table of contents with entries of no width": lambda: _xref_stream(
         b"/W [0 0 0] /Index [0 2000000000]", b""

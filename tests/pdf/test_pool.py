@@ -1,0 +1,246 @@
+"""The pool: children that die, hang or eat too much are replaced, and nobody else waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from signing_service.errors import Invalid, TooMany, Unavailable
+from signing_service.pdf import Limits, Look, Pool
+from signing_service.pdf import pool as pool_module
+from tests.support.pdf_pool import endless, environment_of, with_pool, worker_pids
+from tests.support.raw_pdf import document, one_page, page, stream
+from tests.support.software_signatory import a_signatory
+
+DOCUMENT = Path(__file__).parents[1] / "documents" / "ke-hoach.pdf"
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.pdf"
+    path.write_bytes(document(one_page()))
+    return path
+
+
+def test_a_document_is_looked_at_prepared_and_completed_in_the_workers(tmp_path: Path) -> None:
+    signatory, stages = a_signatory(), []
+
+    async def story(pool: Pool) -> Look:
+        looked = await pool.look(DOCUMENT, client_id="documents")
+        prepared = await pool.prepare(signatory.order(DOCUMENT, tmp_path / "tail"))
+        assert prepared.document_digest == looked.digest
+        order = signatory.completes(DOCUMENT, tmp_path / "tail", tmp_path / "signed.pdf", prepared)
+        completed = await pool.complete(order)
+        assert completed.size == (tmp_path / "signed.pdf").stat().st_size
+        return looked
+
+    looked = with_pool(story, observe=lambda stage, seconds: stages.append(stage))
+    assert looked.pages == 2
+    assert looked.title == "Kế hoạch triển khai ký số tập trung năm 2027"
+    assert stages == ["pdf:wait", "pdf:look", "pdf:wait", "pdf:prepare", "pdf:wait", "pdf:complete"]
+
+
+def test_workers_have_an_empty_environment_and_no_descriptors_but_their_three() -> None:
+    async def story(pool: Pool) -> None:
+        for pid in worker_pids():
+            assert environment_of(pid) == b""
+            assert sorted(os.listdir(f"/proc/{pid}/fd"), key=int) == ["0", "1", "2"]
+            assert os.getpgid(pid) == pid
+
+    with_pool(story)
+
+
+def test_a_pool_leaves_no_process_behind() -> None:
+    async def story(pool: Pool) -> None:
+        assert len(worker_pids()) == pool.size
+
+    with_pool(story)
+    assert worker_pids() == []
+
+
+def test_a_refusal_of_a_worker_keeps_its_code_and_words(tmp_path: Path) -> None:
+    path = tmp_path / "hello.pdf"
+    path.write_bytes(b"hello")
+
+    async def story(pool: Pool) -> None:
+        with pytest.raises(Invalid) as refused:
+            await pool.look(path)
+        assert refused.value.code == "not-a-pdf"
+        assert "%PDF-" in refused.value.message
+
+    with_pool(story)
+
+
+def test_a_killed_worker_is_replaced_and_its_document_refused(tmp_path: Path, good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        before = set(worker_pids())
+        looking = asyncio.create_task(pool.look(endless(tmp_path), client_id="a"))
+        await asyncio.sleep(0)
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(Invalid) as refused:
+            await looking
+        assert refused.value.code == "document-too-costly"
+        assert (await looked_at_last(pool, good)).pages == 1
+        assert not before & set(worker_pids())
+
+    with_pool(story)
+
+
+async def looked_at_last(pool: Pool, path: Path) -> Look:
+    """Workers that were killed while idle are found out one by one, by whoever gets them."""
+    for _ in range(pool.size):
+        with suppress(Invalid):
+            return await pool.look(path)
+    return await pool.look(path)
+
+
+def test_a_worker_that_hangs_is_killed_at_its_deadline(tmp_path: Path, good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        with pytest.raises(Invalid) as refused:
+            await pool.look(endless(tmp_path))
+        assert refused.value.code == "document-too-costly"
+        assert (await pool.look(good)).pages == 1
+
+    with_pool(story, Limits(look_wall_seconds=0.3))
+
+
+def test_work_of_ours_that_overruns_may_be_tried_again(tmp_path: Path) -> None:
+    async def story(pool: Pool) -> None:
+        with pytest.raises(Unavailable):
+            await pool.prepare(a_signatory().order(endless(tmp_path), tmp_path / "tail"))
+        assert not (tmp_path / "tail").exists()
+
+    with_pool(story, Limits(work_wall_seconds=0.3))
+
+
+def test_a_document_that_eats_the_memory_is_refused_and_the_worker_replaced(tmp_path: Path, good: Path) -> None:
+    path = tmp_path / "bomb.pdf"
+    objects = one_page(page=page(b"/Annots [%s]" % (b"1 " * 1_500_000)))
+    path.write_bytes(document(objects))
+
+    async def story(pool: Pool) -> None:
+        with pytest.raises(Invalid) as refused:
+            await pool.look(path)
+        assert refused.value.code == "document-too-costly"
+        assert (await pool.look(good)).pages == 1
+
+    with_pool(story, Limits(memory_bytes=200 << 20, look_cpu_seconds=60, look_wall_seconds=60))
+
+
+def test_one_slot_is_left_for_finishing_while_all_others_look(tmp_path: Path) -> None:
+    signatory = a_signatory()
+    tail, output = tmp_path / "tail", tmp_path / "signed.pdf"
+    prepared = signatory.prepares(DOCUMENT, tail)
+
+    async def story(pool: Pool) -> None:
+        hanging = [
+            asyncio.create_task(pool.look(endless(tmp_path, f"{at}.pdf"), client_id=f"client-{at}"))
+            for at in range(4)
+        ]
+        await asyncio.sleep(0)
+        await pool.complete(signatory.completes(DOCUMENT, tail, output, prepared))
+        assert not any(task.done() for task in hanging)
+        await given_up(hanging)
+
+    with_pool(story)
+
+
+def test_a_client_has_one_slot_for_looking_and_leaves_the_others_to_others(tmp_path: Path, good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        hanging = [
+            asyncio.create_task(pool.look(endless(tmp_path, f"{at}.pdf"), client_id="greedy")) for at in range(4)
+        ]
+        await asyncio.sleep(0)
+        assert (await pool.look(good, client_id="modest")).pages == 1
+        assert not any(task.done() for task in hanging)
+        await given_up(hanging)
+
+    with_pool(story, size=3)
+
+
+async def given_up(tasks: list[asyncio.Task[Look]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_a_caller_that_goes_away_takes_the_worker_and_not_the_slot_with_it(tmp_path: Path, good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        for at in range(4):
+            looking = asyncio.create_task(pool.look(endless(tmp_path, f"{at}.pdf")))
+            await asyncio.sleep(0)
+            await given_up([looking])
+        assert (await pool.look(good)).pages == 1
+
+    with_pool(story)
+
+
+def test_a_full_queue_says_when_to_come_back(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_WAITING", 1)
+
+    async def story(pool: Pool) -> None:
+        hanging = [
+            asyncio.create_task(pool.look(endless(tmp_path, f"{at}.pdf"), client_id=f"client-{at}"))
+            for at in range(2)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable) as busy:
+            await pool.look(good, client_id="one more")
+        assert busy.value.retry_after > 0
+        await given_up(hanging)
+
+    with_pool(story)
+
+
+def test_a_client_with_too_many_waiting_is_told_to_slow_down(
+    tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_WAITING_PER_CLIENT", 1)
+
+    async def story(pool: Pool) -> None:
+        hanging = asyncio.create_task(pool.look(endless(tmp_path), client_id="greedy"))
+        await asyncio.sleep(0)
+        with pytest.raises(TooMany):
+            await pool.look(good, client_id="greedy")
+        assert (await pool.look(good, client_id="modest")).pages == 1
+        await given_up([hanging])
+
+    with_pool(story, size=3)
+
+
+def test_a_worker_is_replaced_after_its_number_of_jobs(good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        before = set(worker_pids())
+        for _ in range(pool.size + 1):
+            await pool.look(good)
+        assert not before & set(worker_pids())
+
+    with_pool(story, Limits(jobs_per_worker=1))
+
+
+def test_a_pool_without_a_slot_for_finishing_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        Pool(1)
+
+
+def test_a_document_of_sixty_megabytes_is_signed_in_a_worker_that_could_not_hold_it_often(tmp_path: Path) -> None:
+    objects = one_page()
+    objects[5] = stream(os.urandom(1 << 20) * 60)
+    path = tmp_path / "large.pdf"
+    path.write_bytes(document(objects))
+    signatory = a_signatory()
+
+    async def story(pool: Pool) -> None:
+        looked = await pool.look(path)
+        prepared = await pool.prepare(signatory.order(path, tmp_path / "tail"))
+        order = signatory.completes(path, tmp_path / "tail", tmp_path / "signed.pdf", prepared)
+        completed = await pool.complete(order)
+        assert completed.size == looked.size + prepared.tail_size
+
+    with_pool(story, Limits(memory_bytes=256 << 20))

@@ -1,0 +1,57 @@
+"""Stories with a pool of pdf workers, and a look at its processes from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from signing_service.pdf import Limits, Pool
+
+_T = TypeVar("_T")
+
+
+def with_pool(
+    story: Callable[[Pool], Awaitable[_T]],
+    limits: Limits | None = None,
+    *,
+    size: int = 2,
+    observe: Callable[[str, float], None] = lambda stage, seconds: None,
+) -> _T:
+    """Run the story with a started pool, and close it whatever happens."""
+
+    async def whole() -> _T:
+        pool = Pool(size, limits, observe)
+        await pool.start()
+        try:
+            return await story(pool)
+        finally:
+            await pool.close()
+
+    return asyncio.run(whole())
+
+
+def worker_pids() -> list[int]:
+    """The pdf workers that are children of this process, whoever started them."""
+    children = [each for task in Path("/proc/self/task").iterdir() for each in (task / "children").read_text().split()]
+    return [int(pid) for pid in children if b"signing_service.pdf.child" in _command(pid)]
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def _command(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def endless(folder: Path, name: str = "endless.pdf") -> Path:
+    """A document that never comes: whoever opens it waits until it is killed."""
+    path = folder / name
+    os.mkfifo(path)
+    return path
