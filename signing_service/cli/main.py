@@ -25,6 +25,7 @@ from signing_service.cli import (
     operator,
     policy,
     processes,
+    report,
     signatory,
 )
 from signing_service.cli.demo.command import demo
@@ -42,7 +43,7 @@ app = typer.Typer(
 for name, noun in (
     ("agency", agency.app), ("client", client.app), ("operator", operator.app), ("signatory", signatory.app),
     ("credential", credential.app), ("code", code.app), ("policy", policy.app), ("audit", audit.app),
-    ("hsm", device.app),
+    ("report", report.app), ("hsm", device.app),
     ("database", database.app), ("development", development.app),
 ):
     app.add_typer(noun, name=name)

@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from hsm.errors import PinRejected
-from signing_service.cli import logs, supervisor
+from signing_service.cli import supervisor
 from signing_service.cli.session import Session, held
 from signing_service.cli.settings import read_signer_settings
 from signing_service.db import migrate
 from signing_service.errors import Invalid, SigningError
+from signing_service.front import logs
 from signing_service.front.settings import FrontSettings, Profile
 from signing_service.wire.client import ask_once
 from signing_service.wire.messages import Health, HealthReport
@@ -127,7 +128,7 @@ def _answers(address: tuple[str, int]) -> bool:
     """The socket listens from the start, so only an answer counts."""
     try:
         with socket.create_connection(address, 2) as connection:
-            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return connection.recv(12).startswith(b"HTTP/1.1 ")
     except OSError:
         return False
