@@ -127,6 +127,7 @@ class Link:
         self._residents.forget(keys.name_of(key.id, key.blob))
         if key.custody is Custody.TOKEN:
             with self._writing():
+                self._pairs = {service: pair for service, pair in self._pairs.items() if pair.id != key.id}
                 keys.destroy(session, key.id)
 
     # --- small secrets ---

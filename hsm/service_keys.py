@@ -67,16 +67,22 @@ def make_pair(session: Session, service: ServiceKey, kind: KeyKind) -> None:
 
 
 def _make_missing(session: Session, able: Capabilities) -> None:
+    """The row-mac key comes last and says that the token is complete: one missing beside it was lost, not forgotten.
+
+    If we die halfway, the next start makes the rest.
+    """
+    if keys.find(session, ServiceKey.ROW_MAC.key_id, ObjectClass.SECRET_KEY):
+        return
     if able.wrap:
         _make_secret(session, ServiceKey.WRAPPING, KeyType.AES, MechanismFlag.WRAP | MechanismFlag.UNWRAP)
     if able.seal:
         _make_secret(session, ServiceKey.SEALING, KeyType.AES, MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT)
-    _make_secret(session, ServiceKey.ROW_MAC, KeyType.GENERIC_SECRET, MechanismFlag.SIGN)
     make_pair(session, ServiceKey.SELF_TEST, self_test_kind(able))
     if not able.eddsa:
         make_pair(session, ServiceKey.CHECKPOINT, KeyKind.P256)
     elif not keys.find(session, ServiceKey.CHECKPOINT.key_id, ObjectClass.PRIVATE_KEY):
         _make_ed25519(session, ServiceKey.CHECKPOINT.key_id)
+    _make_secret(session, ServiceKey.ROW_MAC, KeyType.GENERIC_SECRET, MechanismFlag.SIGN)
 
 
 def _make_secret(session: Session, service: ServiceKey, key_type: KeyType, may: MechanismFlag) -> None:

@@ -20,6 +20,7 @@ class DeviceSettings:
     pin_file: Path
     softhsm_conf: Path | None = None  # exported as SOFTHSM2_CONF before the module is loaded
     reserved: str | None = None  # pReserved of C_Initialize: NSS's softokn wants its configuration there
+    make_service_keys: bool = True  # on a token that has none; never on one that had them and lost them
     resident_keys: int = 20_000  # unwrapped keys kept in the device: ~10 KB each in SoftHSM
     deadline: float = 5.0  # seconds one call may take; PKCS#11 itself has no time-outs
     generation_deadline: float = 120.0  # seconds for making a key: RSA-4096 takes long on small devices

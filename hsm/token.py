@@ -134,7 +134,7 @@ class Pkcs11Device:
         """Do one thing in the device. Every error that leaves here is a DeviceError, or a ValueError of ours."""
         if os.getpid() != self._process:
             raise DeviceUnavailable("a device does not survive a fork: open it in the process that uses it")
-        link = self._link or self._reconnected()
+        link = self._valid() or self._reconnected()
         with link.library.used(link.generation):
             try:
                 with link.connection.session() as session:
@@ -149,6 +149,11 @@ class Pkcs11Device:
         self._lose(link)
         return DeviceUnavailable(f"the device is away: {describe_error(error)}")
 
+    def _valid(self) -> Link | None:
+        """The link, unless it was lost, or another device of this process began the module anew."""
+        link = self._link
+        return link if link is not None and link.generation == link.library.generation else None
+
     def _lose(self, link: Link) -> None:
         """Nobody uses this link any more; calls that are inside end by themselves."""
         if self._link is link:
@@ -159,7 +164,7 @@ class Pkcs11Device:
         if not self._connecting.acquire(timeout=PATIENCE):
             raise DeviceUnavailable("the device is being reconnected")
         try:
-            return self._link or self._connected()
+            return self._valid() or self._connected()
         finally:
             self._connecting.release()
 
@@ -179,7 +184,8 @@ class Pkcs11Device:
         try:
             library = self._initialised()
             with library.used(library.generation):
-                link = Link(library, self._settings, self._login, make=not self._opened)
+                make = self._settings.make_service_keys and not self._opened
+                link = Link(library, self._settings, self._login, make=make)
                 with link.connection.session() as session:
                     link.self_test(session)
                 return link

@@ -62,6 +62,23 @@ def test_a_token_without_our_keys_is_not_given_new_ones(tmp_path: Path) -> None:
     assert "initialised anew" in then
 
 
+def test_a_service_key_that_was_lost_is_not_replaced_at_a_fresh_start(tmp_path: Path) -> None:
+    fresh, forbidden = in_child(stories.a_lost_wrapping_key, tmp_path)
+    assert fresh.startswith("KeyNotFound: the wrapping key is gone")
+    assert forbidden.startswith("KeyNotFound")
+
+
+def test_two_devices_of_one_process_both_come_back_after_an_outage(tmp_path: Path) -> None:
+    assert set(in_child(stories.two_devices_and_an_outage, tmp_path)) == {"DeviceUnavailable"}
+
+
+def test_a_module_that_cannot_wrap_says_so_and_signs_checkpoints_with_what_it_has(tmp_path: Path) -> None:
+    refusals, algorithm, holds = in_child(stories.a_module_that_cannot_wrap, tmp_path)
+    assert len(refusals) == 3
+    assert all(each.startswith("Unsupported") for each in refusals)
+    assert (algorithm, holds) == ("ecdsa-p256", True)
+
+
 def test_a_frozen_device_is_unavailable_at_the_deadline_and_signs_after_the_thaw(tmp_path: Path) -> None:
     waited, refusals = in_child(stories.frozen, tmp_path, deadline=1.0)
     assert 0.9 < waited < 2.0

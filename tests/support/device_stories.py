@@ -12,15 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pkcs11 import ObjectClass
+
 from hsm import Device, DeviceSettings, open_device
 from hsm.algorithms import Algorithm, KeyKind
-from hsm.device import Custody, KeyRef
+from hsm.device import Custody, KeyRef, ServiceKey
 from hsm.doctor import Check, examine
 from hsm.errors import DeviceError
+from hsm.keys import find
 from hsm.sealing import seal, unseal
 from hsm.softhsm import find_module
 from hsm.token import Pkcs11Device
-from hsm.verification import holds
+from hsm.verification import checkpoint_holds, holds
 from tests.support.faulty import Faulty
 from tests.support.remote_token import RemoteToken
 from tests.support.softhsm import provisioned
@@ -37,7 +40,7 @@ def signs(device: Device, key: KeyRef) -> None:
 
 def mixed_load(directory: Path, threads: int, seconds: float) -> Counter[str]:
     """Threads that sign, generate, seal and log at once, with so few resident keys that they come and go."""
-    device = open_device(replace(provisioned(directory), threads=threads, resident_keys=3))
+    device = open_device(replace(provisioned(directory), threads=threads, resident_keys=3, deadline=30.0))
     wrapped = [device.generate_key(f"key-{n}", KeyKind.P256, Custody.WRAPPED) for n in range(6)]
     stored = device.generate_key("key-stored", KeyKind.P256, Custody.TOKEN)
     seed, _ = device.generate_seed("seed")
@@ -374,3 +377,49 @@ def one_call_hangs(directory: Path) -> tuple[str, float, str]:
         meanwhile = _refusal(lambda: device.random(8))
     assert _errors_until_it_signs(device, key, 5) == []
     return hung, waited, meanwhile
+
+
+def two_devices_and_an_outage(directory: Path) -> list[str]:
+    """Two devices of one process on one token; the module is finalised under both."""
+    settings = provisioned(directory)
+    one, two = Pkcs11Device(settings), Pkcs11Device(settings)
+    key = one.generate_key("key", KeyKind.P256, Custody.WRAPPED)
+    signs(two, key)
+    _inside(one).library.finalize()
+    seen = [kind for device in (one, two, one, two) for kind in _errors_until_it_signs(device, key, 5)]
+    one.close()
+    two.close()
+    return seen
+
+
+def a_lost_wrapping_key(directory: Path) -> tuple[str, str]:
+    """Only the wrapping key was destroyed: what a fresh start says, and one that may not make keys, on no token."""
+    settings = provisioned(directory / "one")
+    device = Pkcs11Device(settings)
+    device.describe()
+    with _inside(device).connection.session() as session:
+        for each in find(session, ServiceKey.WRAPPING.key_id, ObjectClass.SECRET_KEY):
+            each.destroy()
+    device.close()
+    fresh = _refusal(Pkcs11Device(settings).describe)
+    for path in (directory / "one" / "tokens").rglob("*.object"):
+        if path.name != "token.object":
+            path.unlink()
+    return fresh, _refusal(Pkcs11Device(replace(settings, make_service_keys=False)).describe)
+
+
+def a_module_that_cannot_wrap(directory: Path) -> tuple[list[str], str, bool]:
+    """Refusals of what needs wrapping; the checkpoint's algorithm and whether it holds."""
+    remote = RemoteToken(directory)
+    remote.start()
+    try:
+        device = open_device(remote.settings)
+        acts: list[Callable[[], object]] = [
+            lambda: device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED),
+            lambda: device.generate_seed("seed"),
+            lambda: seal(device, "owner", b"secret"),
+        ]
+        key = device.checkpoint_key()
+        return [_refusal(act) for act in acts], key.algorithm, checkpoint_holds(key, b"m", device.sign_checkpoint(b"m"))
+    finally:
+        remote.kill()
