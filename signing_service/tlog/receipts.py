@@ -46,8 +46,9 @@ def make_receipt(
 def verify_receipt(receipt: Mapping[str, Json], verifier: Verifier | None, document: bytes | None = None) -> Report:
     """Check a receipt offline; never raises for what the receipt holds, the report names it.
 
-    The verifier's name must be the log's origin. Without a verifier the report says that the signer is not proven; without the document, that only the
-    digests were compared. `size` and `proven_size` count the receipt's entries.
+    The verifier's name must be the log's origin. Without a verifier the report says that the signer is not
+    proven; without the document, that only the digests were compared. `size` and `proven_size` count the
+    receipt's entries.
     """
     findings, not_proven = Findings(), list[str]()
     try:

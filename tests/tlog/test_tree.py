@@ -206,6 +206,8 @@ REFUSED_CONSISTENCY: dict[str, tuple[int, bytes, int, bytes, list[bytes]]] = {
     "an empty tree with a root that is not the empty one": (0, NAIVE_ROOTS[1], 4, NAIVE_ROOTS[4], []),
     "two empty trees with a root that is not the empty one": (0, NAIVE_ROOTS[1], 0, NAIVE_ROOTS[1], []),
     "no proof where one is needed": (3, NAIVE_ROOTS[3], 4, NAIVE_ROOTS[4], []),
+    "two empty trees, the new one with a root": (0, NAIVE_ROOTS[0], 0, NAIVE_ROOTS[1], []),
+    "a grown tree that kept its root": (4, NAIVE_ROOTS[4], 8, NAIVE_ROOTS[4], []),
     "a root of the wrong length": (0, b"", 4, NAIVE_ROOTS[4], []),
 }
 
@@ -214,6 +216,17 @@ REFUSED_CONSISTENCY: dict[str, tuple[int, bytes, int, bytes, list[bytes]]] = {
 def test_consistency_is_refused_for(case: tuple[int, bytes, int, bytes, list[bytes]]) -> None:
     with pytest.raises(tree.ProofInvalid):
         tree.verify_consistency(*case)
+
+
+def test_a_proof_with_more_steps_than_the_tree_has_levels_is_refused_even_if_the_roots_fit() -> None:
+    """Whoever makes the roots can make them fit; only the number of steps shows that the sizes are a lie."""
+    leaf, a, b, c = (tree.leaf_hash(DATA[index]) for index in range(4))
+    with pytest.raises(tree.ProofInvalid, match="too long"):
+        tree.verify_inclusion(leaf, 0, 1, [a], tree.node_hash(a, leaf))
+    old_root = tree.node_hash(c, tree.node_hash(b, leaf))
+    new_root = tree.node_hash(c, tree.node_hash(b, tree.node_hash(leaf, a)))
+    with pytest.raises(tree.ProofInvalid, match="too long"):
+        tree.verify_consistency(3, old_root, 4, new_root, [leaf, a, b, c])
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (5, 5), (-1, 5)])

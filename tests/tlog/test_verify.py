@@ -14,6 +14,7 @@ from signing_service.errors import Invalid
 from signing_service.tlog import tree
 from signing_service.tlog.entries import EntryLine
 from signing_service.tlog.findings import Kind, Report
+from signing_service.tlog.leaves import TrustedLeaves
 from signing_service.tlog.note import Checkpoint
 from signing_service.tlog.verify import verify_checkpoints, verify_entries, verify_log, verify_range
 from tests.support.log_campaign import ORIGIN, Exported, a_log, body_of, sealed
@@ -164,6 +165,15 @@ def test_a_damaged_stored_tree_is_named_and_not_believed() -> None:
     assert report.proven_size == 290
     lost = replace(LOG, stored={})
     assert names(verify_log(LOG.lines, LOG.checkpoint, node_at=lost.node_at())) == [(Kind.BAD_HASHES, 0, 0)]
+
+
+def test_what_the_outside_checkpoint_covers_is_never_judged_by_the_logs_own() -> None:
+    forged = sealed(with_line(LOG, 150, changed(150, by="nobody")), 290)
+    leaves = TrustedLeaves(forged.node_at(), [kept(LOG, 200), forged.checkpoint])
+    assert leaves.at(250) == LOG.lines[250].leaf_hash
+    assert leaves.at(150) is None
+    assert leaves.at(290) is None
+    assert leaves.damaged == 0
 
 
 def test_a_line_stripped_of_its_number_is_missing_from_its_place() -> None:
