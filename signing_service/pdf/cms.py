@@ -24,9 +24,9 @@ _OCTETS: Final = 0x04
 _CONTEXT_0: Final = 0xA0
 _CONTEXT_1: Final = 0xA1
 
-# A timestamp token with its chain: ours take about 3 kB, public ones 4 to 7 kB. Too small would raise after the
-# device has signed; too large only pads the file with zeros.
-TIMESTAMP_RESERVE: Final = 12_288
+# A timestamp token with its chain: ours take 2 to 3 kB, public ones 4 to 7 kB. Too small would be found out only
+# after the device has signed; too large pads the file with zeros.
+TIMESTAMP_RESERVE: Final = 8_192
 # Headers that grow by a byte or two when their content does.
 _SLACK: Final = 64
 

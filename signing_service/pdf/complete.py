@@ -27,6 +27,7 @@ from signing_service.pdf.signatures import (
     embedded_signatures,
     standings,
     status_of,
+    unharmed,
     untrusting,
 )
 from signing_service.pdf.work import Completed, CompleteOrder, Level, Refused
@@ -73,9 +74,7 @@ def _validate(order: CompleteOrder, document: BinaryIO, output: BinaryIO) -> Non
         problem = _problem(ours, order)
         if problem is not None:
             raise Refused("invalid-output", f"The signed document does not validate: {problem}.")
-        before = standings(reader_of(document))
-        now = standings(after) if before else {}
-        if any(not now[each].stands_as_well_as(standing) for each, standing in before.items()):
+        if not unharmed(standings(reader_of(document)), after):
             raise Refused("invalid-output", "An earlier signature of the document would be broken.")
 
 

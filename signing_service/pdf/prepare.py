@@ -3,8 +3,9 @@
 Only ever an incremental update, and only the tail is written: a document of hundreds of megabytes is read for its
 digests and never copied. What the device will sign follows from document, tail and certificate alone.
 
-The result is tried before anybody asks the device: the document with its tail is read again, our field must cover
-the whole file, and every earlier signature must stand as well as it did.
+The result is tried before anybody asks the device: the document with its tail is read again, our field must be in
+its form, and every earlier signature must stand as well as it did. That /ByteRange covers the whole file is
+arithmetic, and done in `place`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
 from pyhanko.pdf_utils import generic
@@ -24,9 +26,9 @@ from pyhanko.sign.signers.pdf_byterange import SignatureObject
 from signing_service.pdf import appearance, cms
 from signing_service.pdf.certificate import check_fit
 from signing_service.pdf.files import appearing
-from signing_service.pdf.place import digests, filled, place_in
+from signing_service.pdf.place import digests, place_in
 from signing_service.pdf.reading import entry, joined, reader_of, refusing, resolved
-from signing_service.pdf.signatures import covers_whole_file, embedded_signatures, standings
+from signing_service.pdf.signatures import Standing, signed_fields, standings, unharmed
 from signing_service.pdf.work import Level, Prepared, PrepareOrder, Refused
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -43,12 +45,12 @@ def prepare(order: PrepareOrder) -> Prepared:
     with order.document.open("rb") as document:
         reader = reader_of(document)
         with refusing():
-            name = _free_name(reader, order.field_name)
+            name, earlier = _free_name(reader, order.field_name), standings(reader)
             tail = _tail(reader, document, order, name, reserved)
             place = place_in(tail, document.seek(0, os.SEEK_END))
             measured = digests(document, tail, place, order.algorithm.digest)
             attributes = cms.signed_attributes(order.certificate, measured.message)
-            _try_out(reader, document, filled(tail, place, _trial(order, attributes)), name)
+            _try_out(joined(document, tail), name, earlier)
     with appearing(order.tail) as file:
         file.write(tail)
     return Prepared(
@@ -152,20 +154,9 @@ def _tail(
     return stream.getvalue()
 
 
-def _trial(order: PrepareOrder, attributes: bytes) -> bytes:
-    """A container as large as the real one, with zeros for the value: enough to read the result again."""
-    value = bytes(cms.value_size(order.certificate))
-    return cms.container(order.certificate, order.chain, order.algorithm, attributes, value)
-
-
-def _try_out(reader: PdfFileReader, document: BinaryIO, tail: bytes, name: str) -> None:
-    after = reader_of(joined(document, tail))
-    ours = dict(embedded_signatures(after)).get(name)
-    if ours is None or not covers_whole_file(ours):
-        raise Refused("broken", "The document cannot carry a signature that covers all of it.")
-    before = standings(reader)
-    if not before:
-        return
-    now = standings(after)
-    if any(not now[each].stands_as_well_as(standing) for each, standing in before.items()):
+def _try_out(signed: io.BufferedReader, name: str, earlier: Mapping[str, Standing]) -> None:
+    after = reader_of(signed)
+    if name not in signed_fields(after):
+        raise Refused("broken", "The document cannot carry a signature: its form does not take another field.")
+    if not unharmed(earlier, after):
         raise Refused("earlier-signatures", "One more signature would break a signature the document carries.")

@@ -20,7 +20,10 @@ from pyhanko.pdf_utils.decode_limits import DecodeLimits, DocumentDecodeBudget, 
 from pyhanko.pdf_utils.misc import PdfDecodeLimitError, PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 
+from signing_service.pdf import hexadecimal
 from signing_service.pdf.work import Refused
+
+hexadecimal.install()
 
 _MIB: Final = 1 << 20
 _CHUNK: Final = 1 << 20

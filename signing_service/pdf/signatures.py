@@ -7,7 +7,7 @@ ones stand as they did before ours) and by `judge` (with trust).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from asn1crypto import x509
@@ -50,11 +50,16 @@ class Standing:
         )
 
 
-def embedded_signatures(reader: PdfFileReader) -> Iterator[tuple[str, EmbeddedPdfSignature | None]]:
-    """Every filled signature field, in the form's order; None where its content cannot be read at all."""
+def signed_fields(reader: PdfFileReader) -> dict[str, object]:
+    """The filled signature fields by name, in the form's order; their signatures are not read yet."""
     with refusing():
-        for name, _, field in enumerate_sig_fields(reader, filled_status=True):
-            yield str(name), _read(reader, field, str(name))
+        return {str(name): field for name, _, field in enumerate_sig_fields(reader, filled_status=True)}
+
+
+def embedded_signatures(reader: PdfFileReader) -> Iterator[tuple[str, EmbeddedPdfSignature | None]]:
+    """Every signature, in the form's order; None where its content cannot be read at all."""
+    for name, field in signed_fields(reader).items():
+        yield name, _read(reader, field, name)
 
 
 def _read(reader: PdfFileReader, field: object, name: str) -> EmbeddedPdfSignature | None:
@@ -68,12 +73,18 @@ def _read(reader: PdfFileReader, field: object, name: str) -> EmbeddedPdfSignatu
 
 def standings(reader: PdfFileReader, at_most: int = Limits().earlier_signatures) -> dict[str, Standing]:
     """Each signature by its field's name, without asking whom to trust. Every one costs a pass over the file."""
-    found: dict[str, Standing] = {}
-    for name, embedded in embedded_signatures(reader):
-        if len(found) >= at_most:
-            raise Refused("too-many-signatures", f"The document carries more than {at_most} signatures.")
-        found[name] = _standing(name, embedded)
-    return found
+    if len(signed_fields(reader)) > at_most:
+        raise Refused("too-many-signatures", f"The document carries more than {at_most} signatures.")
+    return {name: _standing(name, embedded) for name, embedded in embedded_signatures(reader)}
+
+
+def unharmed(before: Mapping[str, Standing], after: PdfFileReader) -> bool:
+    """Do all signatures of before stand as well in the document with its tail?"""
+    fields = signed_fields(after) if before else {}
+    return before.keys() <= fields.keys() and all(
+        _standing(name, _read(after, fields[name], name)).stands_as_well_as(standing)
+        for name, standing in before.items()
+    )
 
 
 def _standing(name: str, embedded: EmbeddedPdfSignature | None) -> Standing:
