@@ -36,6 +36,7 @@ class Child:
     name: str
     arguments: Sequence[str]
     descriptors: tuple[int, ...] = ()
+    program: Sequence[str] = (sys.executable, "-m", "signing_service")
     deaths: int = 0
     process: asyncio.subprocess.Process | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,7 +60,7 @@ class Child:
     async def _once(self) -> int:
         """In a session of its own: a Ctrl-C at the terminal reaches us alone, and we say who stops when."""
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "signing_service", *self.arguments, pass_fds=self.descriptors,
+            *self.program, *self.arguments, pass_fds=self.descriptors,
             start_new_session=True, env={**os.environ, SUPERVISED: str(os.getpid())},
         )
         return await self.process.wait()
