@@ -62,17 +62,11 @@ class Permission:
 PUBLIC = Permission(public=True)
 SUBMITTERS = Permission(frozenset({Role.SUBMITTER}))
 AUDITORS = Permission(frozenset({Role.AUDITOR}))
-OPERATORS = Permission(frozenset({Role.OPERATOR}))
 WATCHERS = Permission(frozenset({Role.AUDITOR, Role.OPERATOR}))
-ANYBODY_KNOWN = Permission(frozenset(Role))
 
 PERMISSIONS: Mapping[str, Permission] = MappingProxyType({
     "issue_token": PUBLIC,  # it authenticates by the client's secret
     "openapi": PUBLIC,
-    "live": PUBLIC,
-    "ready": PUBLIC,
-    "show_metrics": PUBLIC,  # numbers without names; who may reach it is for the network to say
-    "timestamp": PUBLIC,     # it asks for a token itself, unless the settings offer timestamps to everybody
 
     "submit": SUBMITTERS,
     "dry_run": SUBMITTERS,
@@ -87,7 +81,6 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType({
     "create_batch": SUBMITTERS,
     "get_batch": SUBMITTERS,
     "confirm_batch": SUBMITTERS,
-    "get_receipt": SUBMITTERS,
 
     "list_entries": AUDITORS,
     "get_entry": AUDITORS,
@@ -102,7 +95,7 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType({
     "timestamp": PUBLIC,       # without a token only where the settings say so: RFC 3161 clients have none
     "live": PUBLIC,
     "ready": PUBLIC,
-    "show_metrics": PUBLIC,
+    "show_metrics": PUBLIC,    # numbers without names; who may reach it is for the network to say
 })
 
 

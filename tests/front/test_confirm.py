@@ -184,7 +184,8 @@ def test_a_document_that_cannot_be_finished_now_is_finishing_and_says_so(
     with monkeypatch.context() as patch:
         patch.setattr(delivery, "finish", away)
         assert office.confirms(official, made)["state"] == "finishing"
-    assert told(office.asks("GET", f"/api/v1/signing-requests/{made['id']}/signed-document"), 409)["code"] == "not-signed"
+    too_early = office.asks("GET", f"/api/v1/signing-requests/{made['id']}/signed-document")
+    assert told(too_early, 409)["code"] == "not-signed"
 
     assert world.stage.run(delivery.finish(world.rt, made["id"]))
     assert office.sees(made)["state"] == "signed"

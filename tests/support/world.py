@@ -83,8 +83,8 @@ class Client:
 
     def asks(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One HTTP request with this client's token."""
-        return self.world.asks(method, path, headers={"Authorization": f"Bearer {self.token}"} | more.pop("headers", {}),
-                               **more)
+        headers = {"Authorization": f"Bearer {self.token}"} | more.pop("headers", {})
+        return self.world.asks(method, path, headers=headers, **more)
 
     def tries_to_submit(
         self, person: Person | str, document: bytes | None = None, *, path: str = "", key: str | None = None,
