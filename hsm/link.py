@@ -155,7 +155,7 @@ class Link:
 
     def sign_checkpoint(self, session: Session, message: bytes) -> bytes:
         handle = self.service.checkpoint
-        if self.description.capabilities.eddsa:
+        if self.service.checkpoint_public.algorithm == "ed25519":
             return sign_with(session, handle, message, {"mechanism": Mechanism.EDDSA})
         digest = hashlib.sha256(message).digest()
         return der_of(sign_with(session, handle, digest, {"mechanism": Mechanism.ECDSA}))

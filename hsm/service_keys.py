@@ -35,7 +35,7 @@ def service_keys(session: Session, able: Capabilities, *, make: bool) -> Service
     """Find them all; make the missing ones if `make`, else raise KeyNotFound."""
     if make:
         _make_missing(session, able)
-    checkpoint, public = _checkpoint(session, able)
+    checkpoint, public = _checkpoint(session)
     return ServiceKeys(
         wrapping=_secret(session, ServiceKey.WRAPPING) if able.wrap else None,
         sealing=_secret(session, ServiceKey.SEALING) if able.seal else None,
@@ -116,14 +116,15 @@ def _make_ed25519(session: Session, key_id: str) -> None:
         make(ED25519_NAME, how)
 
 
-def _checkpoint(session: Session, able: Capabilities) -> tuple[int, CheckpointKey]:
-    if not able.eddsa:
-        found = found_pair(session, ServiceKey.CHECKPOINT, KeyKind.P256)
-        public = CheckpointKey("ecdsa-p256", found.public_key)
+def _checkpoint(session: Session) -> tuple[int, CheckpointKey]:
+    """What is on the token counts: a module that learned Ed25519 later does not change the log's key."""
+    public = _found(session, ServiceKey.CHECKPOINT, ObjectClass.PUBLIC_KEY)
+    if public[Attribute.KEY_TYPE] is KeyType.EC_EDWARDS:
+        key = CheckpointKey("ed25519", ed25519_public_key(public))
     else:
-        edwards = _found(session, ServiceKey.CHECKPOINT, ObjectClass.PUBLIC_KEY)
-        public = CheckpointKey("ed25519", ed25519_public_key(edwards))
-    return _found(session, ServiceKey.CHECKPOINT, ObjectClass.PRIVATE_KEY).handle, public
+        found = found_pair(session, ServiceKey.CHECKPOINT, KeyKind.P256)
+        key = CheckpointKey("ecdsa-p256", found.public_key)
+    return _found(session, ServiceKey.CHECKPOINT, ObjectClass.PRIVATE_KEY).handle, key
 
 
 def _secret(session: Session, service: ServiceKey) -> int:

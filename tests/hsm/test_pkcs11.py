@@ -8,16 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pkcs11 import Attribute, ObjectClass
+from pkcs11 import Attribute, ObjectClass, TokenFlag
 
 from hsm import DeviceSettings, keys, open_device
 from hsm.algorithms import Algorithm, KeyKind
 from hsm.device import Custody, KeyRef, ServiceKey
+from hsm.encodings import subject_public_key
 from hsm.errors import DeviceUnavailable, KeyNotFound, PinRejected, Unsupported
 from hsm.link import Link
+from hsm.module import Login
 from hsm.token import Pkcs11Device
 from hsm.verification import holds
+from tests.support import device_stories as stories
 from tests.support import softhsm
+from tests.support.in_child import in_child
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +145,37 @@ def test_two_devices_of_one_process_do_not_log_each_other_out() -> None:
     one.close()
     assert signs(two, key)
     two.close()
+
+
+class TokenAtItsLastTry:
+    """As much of a token as Login looks at."""
+
+    label = "card"
+
+    def __init__(self, flag: TokenFlag) -> None:
+        self.flags = TokenFlag.LOGIN_REQUIRED | flag
+
+    def open(self, **_: object) -> None:
+        raise AssertionError("a PIN was tried")
+
+
+@pytest.mark.parametrize("flag", [TokenFlag.USER_PIN_FINAL_TRY, TokenFlag.USER_PIN_LOCKED])
+def test_a_token_that_would_lock_at_a_wrong_pin_is_left_alone(flag: TokenFlag) -> None:
+    with pytest.raises(PinRejected, match="by hand"):
+        Login(softhsm.settings().pin_file).anchor(TokenAtItsLastTry(flag))  # type: ignore[arg-type]  # a stand-in
+
+
+def test_a_point_with_and_without_its_octet_string_is_the_same_key() -> None:
+    point = bytes.fromhex("04") + bytes(range(64))
+    wrapped_point = bytes.fromhex("0441") + point
+    spki = [subject_public_key({Attribute.EC_POINT: each}, KeyKind.P256) for each in (point, wrapped_point)]  # type: ignore[arg-type]  # a stand-in
+    assert spki[0] == spki[1]
+    assert spki[0].endswith(point)
+
+
+def test_a_module_that_learned_ed25519_keeps_the_checkpoint_key_of_the_token(tmp_path: Path) -> None:
+    algorithm, holds_still = in_child(stories.a_checkpoint_key_from_before_ed25519, tmp_path)
+    assert (algorithm, holds_still) == ("ecdsa-p256", True)
 
 
 NAMES = {

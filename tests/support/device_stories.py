@@ -19,7 +19,7 @@ from hsm.algorithms import Algorithm, KeyKind
 from hsm.device import Custody, KeyRef, ServiceKey
 from hsm.doctor import Check, examine
 from hsm.errors import DeviceError
-from hsm.keys import find
+from hsm.keys import destroy, find, generate
 from hsm.sealing import seal, unseal
 from hsm.softhsm import find_module
 from hsm.token import Pkcs11Device
@@ -423,3 +423,17 @@ def a_module_that_cannot_wrap(directory: Path) -> tuple[list[str], str, bool]:
         return [_refusal(act) for act in acts], key.algorithm, checkpoint_holds(key, b"m", device.sign_checkpoint(b"m"))
     finally:
         remote.kill()
+
+
+def a_checkpoint_key_from_before_ed25519(directory: Path) -> tuple[str, bool]:
+    """A P-256 checkpoint key is on the token; the module can do Ed25519."""
+    device = Pkcs11Device(provisioned(directory))
+    device.describe()
+    with _inside(device).connection.session() as session:
+        destroy(session, ServiceKey.CHECKPOINT.key_id)
+        generate(session, ServiceKey.CHECKPOINT.key_id, KeyKind.P256, stored=True)
+    device.close()
+    key = device.checkpoint_key()
+    holds_still = checkpoint_holds(key, b"m", device.sign_checkpoint(b"m"))
+    device.close()
+    return key.algorithm, holds_still
