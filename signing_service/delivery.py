@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hsm.algorithms import Algorithm
-from signing_service import credentials, timestamp_check
+from signing_service import credentials, metrics, timestamp_check
 from signing_service.audit import Event, Fact, instant, record
 from signing_service.db.tables import (
     client,
@@ -152,6 +152,7 @@ def _signed(rt: Runtime, work: Unfinished, made: Completed, token: Token | None,
                 "timestamp_authority": token.authority if token else None,
             }))
             enqueue(tx, rt, row, now)
+    metrics.REQUESTS.labels(SIGNED).inc(moved.rowcount)
 
 
 def _remember_document(tx: Connection, made: Completed, now: datetime) -> None:
@@ -185,6 +186,7 @@ def _fail(tx: Connection, rt: Runtime, row: Any, error: str, now: datetime) -> N
     if ended.rowcount == 1:
         record(tx, now, _fact(Event.FINISH_FAILED, row, {"why": error[:1000]}, outcome="failed"))
         enqueue(tx, rt, row, now)
+        metrics.REQUESTS.labels(FAILED).inc()
 
 
 def pause(attempts: int) -> timedelta:
@@ -205,7 +207,8 @@ async def _timestamp(rt: Runtime, work: Unfinished) -> Token:
     stored = await rt.db.run(_stored_token, rt, work.request_id)
     if stored is not None:
         return stored
-    received = await _fresh_token(rt, work)
+    with metrics.stage("timestamp"):
+        received = await _fresh_token(rt, work)
     return await rt.db.run(_keep_first, rt, work, received, rt.clock())
 
 
@@ -298,7 +301,9 @@ def find_request(tx: Connection, request_id: str) -> Any:
 def insert_absent(tx: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert unless the primary key is taken already. True for the one who inserted."""
     dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    return tx.execute(dialect.insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    # Asked for by RETURNING: psycopg gives no row count for such an INSERT, and -1 would read as "somebody else".
+    inserted = dialect.insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
+    return tx.execute(inserted).first() is not None
 
 
 def _fact(event: Event, row: Any, data: dict[str, Any], outcome: str = "ok") -> Fact:

@@ -32,7 +32,7 @@ AT_ONCE = 8            # deliveries under way
 AT_ONCE_CLIENT = 2     # of them to one client, so that a slow one does not hold up the others
 BATCH = 100
 
-# Ten tries over about a day: dense while a restart may be the reason, sparse when somebody must be called.
+# Eleven tries over about a day: dense while a restart may be the reason, sparse when somebody must be called.
 PAUSES = tuple(timedelta(seconds=seconds) for seconds in (
     10, 30, 120, 600, 1800, 3600, 7200, 14_400, 28_800, 28_800,
 ))
