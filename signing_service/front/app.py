@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from signing_service.front import audit_routes, batch_routes, health, problems, rest, tokens, tsa
-from signing_service.front.callers import Guarded, include
+from signing_service.front.callers import Guarded, include, permission_of
 from signing_service.front.limits import Bounds, Crowd, Envelope
 from signing_service.front.runtime import Runtime
 
@@ -42,7 +42,7 @@ ROUTERS = (
 def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:
     """The application over an open runtime. LookupError when a route has no permission, or a permission no route."""
     app = FastAPI(title="Signing service", version=VERSION, description=ABOUT, openapi_url=None, docs_url=None,
-                  redoc_url=None)
+                  redoc_url=None, generate_unique_id_function=lambda route: route.name)
     app.state.rt = rt
     app.state.refusals = tokens.recording()
     include(app, routers)
@@ -74,3 +74,5 @@ def _complete(schema: dict[str, Any]) -> None:
     schema["security"] = [{"token": []}]
     for operation in (each for path in schema["paths"].values() for each in path.values()):
         operation["responses"].pop("422", None)
+        if permission_of(operation["operationId"]).public:
+            operation["security"] = []

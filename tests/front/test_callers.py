@@ -129,7 +129,7 @@ def test_an_unguarded_route_stops_the_start(world: World) -> None:
 
 
 def test_a_permission_without_a_route_stops_the_start(world: World) -> None:
-    with pytest.raises(LookupError, match="permissions without a route: .*openapi"):
+    with pytest.raises(LookupError, match=r"permissions without a route: .*openapi"):
         app.create_app(world.rt, [router for router in app.ROUTERS if router is not app.description])
 
 

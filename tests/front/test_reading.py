@@ -73,7 +73,7 @@ def test_waiting_ends_when_the_state_moves(world: World, office: Client) -> None
     headers = {"Authorization": f"Bearer {office.token}"}
 
     async def withdraws_later() -> Any:
-        while not world.rt.watch.waiting:
+        while not world.rt.watch.waiting:  # noqa: ASYNC110 - the other request is in, as soon as it gets its turn
             await asyncio.sleep(0)
         return await world.ask("POST", f"{LIST}/{made['id']}/withdraw", json={"reason": "no"}, headers=headers)
 
