@@ -14,11 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 from starlette.responses import JSONResponse, Response
 
-from signing_service import facts, metrics
-from signing_service.db.tables import outbox
+from signing_service import facts, metrics, stock
 from signing_service.errors import SigningError, TooMany, Unavailable
 from signing_service.front.callers import Guarded
 from signing_service.front.rest import Held
@@ -92,7 +91,7 @@ async def show_metrics(rt: Held) -> Response:
     """Our own numbers and the signer's. What cannot be asked now is left out; what is there is shown."""
     with contextlib.suppress(SigningError, TimeoutError):
         async with asyncio.timeout(SECONDS):
-            metrics.WEBHOOK_OUTBOX.set(await rt.db.run(_undelivered, rt))
+            await rt.db.run(_take_stock, rt)
     others = await _signers_metrics(rt)
     try:
         shown = metrics.exposition(*others)
@@ -102,9 +101,9 @@ async def show_metrics(rt: Held) -> Response:
     return Response(shown, media_type=METRICS_TYPE)
 
 
-def _undelivered(rt: Runtime) -> int:
+def _take_stock(rt: Runtime) -> None:
     with rt.db.read() as tx:
-        return tx.execute(select(func.count()).select_from(outbox).where(outbox.c.done_at.is_(None))).scalar_one()
+        stock.show(tx, rt.clock())
 
 
 async def _signers_metrics(rt: Runtime) -> list[str]:

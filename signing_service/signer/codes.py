@@ -26,6 +26,7 @@ from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import code_state, seed
 from signing_service.errors import NotAuthorized
 from signing_service.facts import local_day
+from signing_service.metrics import CODES
 from signing_service.signer.runtime import Runtime
 
 PERIOD = 30            # seconds; what authenticator apps speak
@@ -134,6 +135,8 @@ def accept(tx: Connection, attempt: Attempt, step: int) -> bool:
             suspicion=max(0.0, state["suspicion"] - 1), locked_until=None, hard_locked=False,
         )
     )
+    if taken.rowcount == 1:
+        CODES.labels("accepted").inc()
     return taken.rowcount == 1
 
 
@@ -144,6 +147,8 @@ def reject(rt: Runtime, tx: Connection, attempt: Attempt, now: datetime, **where
     if attempt.seed is not None and attempt.tries_left == 0:
         facts.append(Fact(Event.CODE_LOCKED, f"person:{attempt.owner}", "locked", **where))
     record(tx, now, *facts, mac=rt.entry_mac)
+    for fact in facts:
+        CODES.labels(fact.outcome).inc()
     return NotAuthorized(NOT_ACCEPTED, code="code-not-accepted", tries_left=attempt.tries_left)
 
 

@@ -27,7 +27,7 @@ from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import confirmation
 from signing_service.errors import Denied, NotAuthorized, SigningError, Unavailable
 from signing_service.ids import draw, matching_code
-from signing_service.metrics import stage
+from signing_service.metrics import REQUESTS, SIGNATURES, stage
 from signing_service.signer import clock, codes, intents
 from signing_service.signer.runtime import Runtime
 from signing_service.wire.messages import Confirm, Confirmed, Line, LineOutcome
@@ -115,6 +115,7 @@ class Confirmations:
                 if case.accepted is not None:
                     for line in case.asked.lines:
                         self._line(tx, case, line, now)
+        REQUESTS.labels("signing").inc(sum(len(case.intents) for case in cases))
 
     def _accept(self, tx: Connection, case: Case, now: datetime) -> None:
         assert case.attempt is not None
@@ -173,8 +174,10 @@ class Confirmations:
             try:
                 with stage("database"), self._rt.db.write() as tx:                                # W4
                     now = self._rt.now()
-                    return {each.intent.signing_request_id: intents.conclude(self._rt, tx, each, now)
-                            for each in performed}
+                    outcomes = {each.intent.signing_request_id: intents.conclude(self._rt, tx, each, now)
+                                for each in performed}
+                _show(performed, outcomes)
+                return outcomes
             except Unavailable:
                 if self._rt.now() >= min(each.intent.deadline for each in performed):
                     break
@@ -194,6 +197,13 @@ class Confirmations:
 
     def close(self) -> None:
         self._threads.shutdown()
+
+
+def _show(performed: list[intents.Performed], outcomes: dict[str, LineOutcome]) -> None:
+    for each in performed:
+        if outcomes[each.intent.signing_request_id].code != "late":  # then another has recorded and counted it
+            SIGNATURES.labels(each.outcome.value).inc()
+            REQUESTS.labels("finishing" if each.outcome is intents.Outcome.DONE else "failed").inc()
 
 
 def code_of(lines: Iterable[Line]) -> str:

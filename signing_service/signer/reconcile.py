@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import intent, signing_request
+from signing_service.metrics import REQUESTS, SIGNATURES
 from signing_service.signer import leases
 from signing_service.signer.intents import Outcome
 from signing_service.signer.runtime import Runtime
@@ -47,4 +48,6 @@ def reconcile(rt: Runtime) -> int:
                 data={"intent": row.id, "why": WHY},
             ), mac=rt.entry_mac)
             closed += 1
+    SIGNATURES.labels(Outcome.UNKNOWN.value).inc(closed)
+    REQUESTS.labels("failed").inc(closed)
     return closed
