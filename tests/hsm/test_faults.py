@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support import device_stories as stories
-from tests.support import softhsm
+from tests.support import faulty_stories, softhsm
 from tests.support.in_child import in_child
 
 CODES = {
@@ -121,23 +121,23 @@ def test_processes_that_open_one_fresh_token_at_one_moment_share_its_keys(tmp_pa
 
 
 def test_every_code_is_one_of_our_kinds_and_the_next_signature_succeeds(tmp_path: Path) -> None:
-    seen = in_child(stories.each_code, tmp_path, list(CODES))
+    seen = in_child(faulty_stories.each_code, tmp_path, list(CODES))
     assert {code: kind for code, (kind, _) in seen.items()} == CODES
     assert {after for _, after in seen.values()} == {"no error"}
 
 
 def test_whatever_function_fails_the_device_is_unavailable_and_recovers(tmp_path: Path) -> None:
-    seen = in_child(stories.each_function, tmp_path, FUNCTIONS)
+    seen = in_child(faulty_stories.each_function, tmp_path, FUNCTIONS)
     assert {name: kinds for name, (kinds, _) in seen.items() if not kinds <= {"DeviceUnavailable"}} == {}
     assert {name for name, (_, after) in seen.items() if not set(after) <= {"DeviceUnavailable"}} == set()
 
 
 def test_a_lost_reply_is_an_unknown_outcome_and_not_a_retry(tmp_path: Path) -> None:
-    assert in_child(stories.reply_lost, tmp_path) == ("DeviceUnavailable", "no error")
+    assert in_child(faulty_stories.reply_lost, tmp_path) == ("DeviceUnavailable", "no error")
 
 
 def test_one_call_that_hangs_holds_nobody_else_up(tmp_path: Path) -> None:
-    hung, waited, meanwhile = in_child(stories.one_call_hangs, tmp_path)
+    hung, waited, meanwhile = in_child(faulty_stories.one_call_hangs, tmp_path)
     assert hung == "DeviceUnavailable"
     assert 0.4 < waited < 1.5
     assert meanwhile == "no error"

@@ -24,7 +24,6 @@ from hsm.sealing import seal, unseal
 from hsm.softhsm import find_module
 from hsm.token import Pkcs11Device
 from hsm.verification import checkpoint_holds, holds
-from tests.support.faulty import Faulty
 from tests.support.remote_token import RemoteToken
 from tests.support.softhsm import provisioned
 
@@ -89,7 +88,7 @@ def mixed_load(directory: Path, threads: int, seconds: float) -> Counter[str]:
     return done
 
 
-def _errors_until_it_signs(device: Device, key: KeyRef, seconds: float) -> list[str]:
+def errors_until_it_signs(device: Device, key: KeyRef, seconds: float) -> list[str]:
     """Ask again and again, as signing requests do, until a signature comes; the kinds of refusal on the way."""
     until, seen = time.monotonic() + seconds, list[str]()
     while time.monotonic() < until:
@@ -103,7 +102,7 @@ def _errors_until_it_signs(device: Device, key: KeyRef, seconds: float) -> list[
     raise AssertionError(f"no signature within {seconds} s; refused with {Counter(seen)}")
 
 
-def _inside(device: Pkcs11Device) -> Any:
+def inside(device: Pkcs11Device) -> Any:
     assert device._link is not None
     return device._link
 
@@ -114,8 +113,8 @@ def logged_out(directory: Path) -> list[str]:
     wrapped = device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED)
     stored = device.generate_key("stored", KeyKind.P256, Custody.TOKEN)
     signs(device, wrapped)
-    _inside(device).connection.anchor.close()
-    seen = _errors_until_it_signs(device, stored, 5) + _errors_until_it_signs(device, wrapped, 5)
+    inside(device).connection.anchor.close()
+    seen = errors_until_it_signs(device, stored, 5) + errors_until_it_signs(device, wrapped, 5)
     device.close()
     return seen
 
@@ -125,8 +124,8 @@ def finalised(directory: Path) -> list[str]:
     device = Pkcs11Device(provisioned(directory))
     key = device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED)
     signs(device, key)
-    _inside(device).library.finalize()
-    seen = _errors_until_it_signs(device, key, 5)
+    inside(device).library.finalize()
+    seen = errors_until_it_signs(device, key, 5)
     device.close()
     return seen
 
@@ -140,11 +139,11 @@ def emptied(directory: Path) -> tuple[str, str]:
     for path in sorted((directory / "tokens").rglob("*.object")):
         if path.name != "token.object":
             path.unlink()
-    _inside(device).library.finalize()
-    return _refusal(lambda: signs(device, key)), _refusal(lambda: signs(device, key))
+    inside(device).library.finalize()
+    return refusal(lambda: signs(device, key)), refusal(lambda: signs(device, key))
 
 
-def _refusal(act: Callable[[], object]) -> str:
+def refusal(act: Callable[[], object]) -> str:
     try:
         act()
     except DeviceError as error:
@@ -162,10 +161,10 @@ def frozen(directory: Path, deadline: float) -> tuple[float, list[str]]:
         signs(device, key)
         remote.freeze()
         began = time.monotonic()
-        assert _refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
+        assert refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
         waited = time.monotonic() - began
         remote.thaw()
-        return waited, _errors_until_it_signs(device, key, 5)
+        return waited, errors_until_it_signs(device, key, 5)
     finally:
         remote.kill()
 
@@ -180,12 +179,12 @@ def all_threads_hang(directory: Path) -> tuple[bool, bool, float, bool]:
         before = device.hopeless
         remote.freeze()
         for _ in range(2):
-            assert _refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
+            assert refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
         then, began = device.hopeless, time.monotonic()
-        assert _refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
+        assert refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
         waited = time.monotonic() - began
         remote.thaw()
-        _errors_until_it_signs(device, key, 5)
+        errors_until_it_signs(device, key, 5)
         return before, then, waited, device.hopeless
     finally:
         remote.kill()
@@ -200,9 +199,9 @@ def killed(directory: Path) -> tuple[list[str], list[str]]:
         key = device.generate_key("stored", KeyKind.P256, Custody.TOKEN)
         signs(device, key)
         remote.kill()
-        away = [_refusal(lambda: signs(device, key)).partition(":")[0] for _ in range(5)]
+        away = [refusal(lambda: signs(device, key)).partition(":")[0] for _ in range(5)]
         remote.start()
-        return away, _errors_until_it_signs(device, key, 5)
+        return away, errors_until_it_signs(device, key, 5)
     finally:
         remote.kill()
 
@@ -220,8 +219,8 @@ def wrong_pin(directory: Path) -> tuple[int, int, list[str]]:
     right = settings.pin_file.read_text()
     settings.pin_file.write_text("not the PIN\n")
     device = Pkcs11Device(settings)
-    seen = [_refusal(device.self_test) for _ in range(3)]
-    seen += [_refusal(lambda: open_device(settings)) for _ in range(2)]
+    seen = [refusal(device.self_test) for _ in range(3)]
+    seen += [refusal(lambda: open_device(settings)) for _ in range(2)]
     tried = _logins(log)
     settings.pin_file.write_text(right)
     time.sleep(0.6)  # longer than the pause in which the last failure is repeated
@@ -265,7 +264,7 @@ def used_after_a_fork(directory: Path) -> str:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(writing, _refusal(device.self_test).encode())
+        os.write(writing, refusal(device.self_test).encode())
         os._exit(0)
     os.waitpid(child, 0)
     return os.read(reading, 1000).decode()
@@ -314,79 +313,14 @@ def doctor_of_a_frozen_token(directory: Path) -> list[Check]:
         remote.kill()
 
 
-def each_code(directory: Path, codes: list[int]) -> dict[int, tuple[str, str]]:
-    """The device answers one C_Sign with each code. What that is to us, and what the next signature brings."""
-    faulty = Faulty(directory)
-    device = Pkcs11Device(faulty.settings)
-    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
-    signs(device, key)
-    seen = {}
-    for code in codes:
-        faulty.order("C_Sign", "before", code, often="once")
-        seen[code] = _refusal(lambda: signs(device, key)).partition(":")[0], _refusal(lambda: signs(device, key))
-    device.close()
-    return seen
-
-
-def each_function(directory: Path, functions: list[str]) -> dict[str, tuple[set[str], list[str]]]:
-    """Each function fails, for as long as we try, with CKR_DEVICE_ERROR: refusals meanwhile, and afterwards."""
-    faulty = Faulty(directory)
-    device = Pkcs11Device(faulty.settings)
-    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
-    seen = {}
-    for function in functions:
-        device.destroy(key)  # drop the resident copy: it must be unwrapped again
-        _inside(device).connection.close()  # and the idle sessions: they must be opened again
-        faulty.order(function, "before", 0x30)
-        meanwhile = {_refusal(lambda: _everything(device, key)).partition(":")[0] for _ in range(3)}
-        faulty.obey()
-        seen[function] = meanwhile, _errors_until_it_signs(device, key, 5)
-    device.close()
-    return seen
-
-
-def _everything(device: Device, key: KeyRef) -> None:
-    signs(device, key)
-    signs(device, device.generate_key(f"new-{os.urandom(8).hex()}", KeyKind.P256, Custody.WRAPPED))
-    device.generate_seed(f"seed-{os.urandom(8).hex()}")
-    unseal(device, "owner", seal(device, "owner", b"secret"))
-    device.self_test()
-
-
-def reply_lost(directory: Path) -> tuple[str, str]:
-    """The device signs and its reply is lost; then the next signature."""
-    faulty = Faulty(directory)
-    device = Pkcs11Device(faulty.settings)
-    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
-    signs(device, key)
-    faulty.order("C_Sign", "after", 0x30, often="once")
-    lost = _refusal(lambda: signs(device, key)).partition(":")[0]
-    return lost, _refusal(lambda: signs(device, key))
-
-
-def one_call_hangs(directory: Path) -> tuple[str, float, str]:
-    """One C_Sign hangs. The refusal, its seconds, and what an HMAC in another thread brings meanwhile."""
-    faulty = Faulty(directory)
-    device = open_device(replace(faulty.settings, deadline=0.5))
-    key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
-    signs(device, key)
-    with faulty.hanging("C_Sign"):
-        began = time.monotonic()
-        hung = _refusal(lambda: signs(device, key)).partition(":")[0]
-        waited = time.monotonic() - began
-        meanwhile = _refusal(lambda: device.random(8))
-    assert _errors_until_it_signs(device, key, 5) == []
-    return hung, waited, meanwhile
-
-
 def two_devices_and_an_outage(directory: Path) -> list[str]:
     """Two devices of one process on one token; the module is finalised under both."""
     settings = provisioned(directory)
     one, two = Pkcs11Device(settings), Pkcs11Device(settings)
     key = one.generate_key("key", KeyKind.P256, Custody.WRAPPED)
     signs(two, key)
-    _inside(one).library.finalize()
-    seen = [kind for device in (one, two, one, two) for kind in _errors_until_it_signs(device, key, 5)]
+    inside(one).library.finalize()
+    seen = [kind for device in (one, two, one, two) for kind in errors_until_it_signs(device, key, 5)]
     one.close()
     two.close()
     return seen
@@ -397,15 +331,15 @@ def a_lost_wrapping_key(directory: Path) -> tuple[str, str]:
     settings = provisioned(directory / "one")
     device = Pkcs11Device(settings)
     device.describe()
-    with _inside(device).connection.session() as session:
+    with inside(device).connection.session() as session:
         for each in find(session, ServiceKey.WRAPPING.key_id, ObjectClass.SECRET_KEY):
             each.destroy()
     device.close()
-    fresh = _refusal(Pkcs11Device(settings).describe)
+    fresh = refusal(Pkcs11Device(settings).describe)
     for path in (directory / "one" / "tokens").rglob("*.object"):
         if path.name != "token.object":
             path.unlink()
-    return fresh, _refusal(Pkcs11Device(replace(settings, make_service_keys=False)).describe)
+    return fresh, refusal(Pkcs11Device(replace(settings, make_service_keys=False)).describe)
 
 
 def a_module_that_cannot_wrap(directory: Path) -> tuple[list[str], str, bool]:
@@ -420,7 +354,7 @@ def a_module_that_cannot_wrap(directory: Path) -> tuple[list[str], str, bool]:
             lambda: seal(device, "owner", b"secret"),
         ]
         key = device.checkpoint_key()
-        return [_refusal(act) for act in acts], key.algorithm, checkpoint_holds(key, b"m", device.sign_checkpoint(b"m"))
+        return [refusal(act) for act in acts], key.algorithm, checkpoint_holds(key, b"m", device.sign_checkpoint(b"m"))
     finally:
         remote.kill()
 
@@ -429,7 +363,7 @@ def a_checkpoint_key_from_before_ed25519(directory: Path) -> tuple[str, bool]:
     """A P-256 checkpoint key is on the token; the module can do Ed25519."""
     device = Pkcs11Device(provisioned(directory))
     device.describe()
-    with _inside(device).connection.session() as session:
+    with inside(device).connection.session() as session:
         destroy(session, ServiceKey.CHECKPOINT.key_id)
         generate(session, ServiceKey.CHECKPOINT.key_id, KeyKind.P256, stored=True)
     device.close()
