@@ -44,6 +44,11 @@ def canonical(body: Mapping[str, Json]) -> bytes:
         raise EntryInvalid("an entry's text is valid Unicode: it holds half a surrogate pair") from error
 
 
+def visible(text: str) -> str:
+    """Text out of an entry, safe to print: what would act on a terminal becomes an escape."""
+    return _HIDDEN.sub(_escape, _write(text))[1:-1]
+
+
 def parse(text: str | bytes) -> dict[str, Json]:
     """Read one JSON object as strictly as `canonical` writes it; also refuses a key given twice."""
     try:

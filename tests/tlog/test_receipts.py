@@ -152,6 +152,19 @@ def test_what_an_unproven_entry_says_counts_for_nothing() -> None:
     assert Kind.NOT_IN_LOG in {finding.kind for finding in report.findings}
 
 
+def test_a_report_about_a_hostile_receipt_is_safe_to_print() -> None:
+    log = sealed([EntryLine.of(0, {"\x1b[2J\u202e": DIGEST})], 1)
+    text = note.sign_note(log.checkpoint.body(), ORIGIN, KEY, PRIVATE.sign)
+    made = make_receipt(log.lines, text, log.node_at(), {"\x9b2J\n": DIGEST})
+    report = verify_receipt(made, None, DOCUMENT)
+    assert report.ok
+    assert all(line.isprintable() for line in report.proven)
+    made["digests"]["\r\u2066"] = REFUSED
+    findings = verify_receipt(made, None).findings
+    assert findings
+    assert all(finding.text.isprintable() for finding in findings)
+
+
 def test_something_else_than_an_object_is_no_receipt() -> None:
     things: list[Any] = [[], "x", None, {}]
     for thing in things:
