@@ -7,7 +7,8 @@ import os
 import sys
 import uuid
 from collections.abc import Sequence
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 from typer.main import get_command
@@ -76,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != JSON]
     session = Session(Screen(as_json=len(words) != len(arguments)))
     try:
-        get_command(app).main(args=words, prog_name="signing-service", obj=session)
+        _command().main(args=words, prog_name="signing-service", obj=session)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 0
     except SigningError as error:
@@ -89,6 +90,12 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         session.close()
     return 0
+
+
+@cache
+def _command() -> Any:
+    """Built once: reading the signatures of all commands takes longer than most commands."""
+    return get_command(app)
 
 
 def _broken(session: Session) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.support.terminal import Terminal
 
@@ -43,8 +44,6 @@ def test_the_person_sees_the_roots_fingerprint_before_the_code_is_spent(
     issued = certified(terminal, credential, ca, tmp_path)
     refused = terminal("credential", "import", credential, str(issued), code="000000", exits=3)
     root = x509.load_pem_x509_certificates(issued.read_bytes())[-1]
-    from cryptography.hazmat.primitives.hashes import SHA256
-
     assert root.fingerprint(SHA256()).hex() in refused.out
 
 

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from signing_service import errors
+from signing_service.cli import exits, main
+from signing_service.cli.screen import plain
+
+
+def every_kind(kind: type[errors.SigningError] = errors.SigningError) -> Iterator[type[errors.SigningError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from every_kind(child)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in every_kind() if kind.__module__ == "signing_service.errors"])
+def test_every_kind_of_refusal_has_its_exit_code(kind: type[errors.SigningError]) -> None:
+    assert kind in exits.CODES
+    assert exits.of(kind("no")) in range(2, 9)
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+ALL = sorted(commands(main._command()))
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_says_what_it_does(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run([*words, "--help"]) == 0
+    assert len(capsys.readouterr().out.split()) > 12
+
+
+def test_the_use_cases_are_all_there() -> None:
+    nouns = {words[0] for words in ALL}
+    assert nouns >= {"agency", "audit", "bootstrap", "client", "code", "credential", "database", "demo", "development",
+                     "front", "hsm", "jobs", "operator", "policy", "report", "serve", "signatory", "signer"}
+
+
+@pytest.fixture
+def without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("SIGNING_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("without_settings")
+def test_missing_settings_are_named_as_an_administrator_sets_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["client", "list"]) == 2
+    said = capsys.readouterr().err
+    assert "SIGNING_DATABASE_URL" in said
+    assert "SIGNING_ADMIN_SOCKET" in said
+
+
+@pytest.mark.usefixtures("without_settings")
+def test_json_may_stand_anywhere_and_answers_refusals_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--json", "client", "list"], ["client", "--json", "list"], ["client", "list", "--json"]):
+        assert main.run(words) == 2
+        assert json.loads(capsys.readouterr().out)["error"]["code"] == "settings"
+
+
+def test_what_we_did_wrong_gets_a_number_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr(main, "_command", broken)
+    assert main.run(["client", "list"]) == exits.BROKEN
+    said = capsys.readouterr()
+    assert "The log says more" in said.err
+    assert "secret detail" not in said.out + said.err
+
+
+def test_a_command_that_does_not_exist_is_a_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["sing"]) == 2
+
+
+PLAIN = {
+    "words stay": ("Nguyễn Văn An", "Nguyễn Văn An"),
+    "an escape sequence is spelled out": ("\x1b[2Jgone", "\\x1b[2Jgone"),
+    "a new line is spelled out": ("a\nb", "a\\nb"),
+    "a change of direction is spelled out": ("a\u202eb", "a\\u202eb"),
+    "nothing is a dash": (None, "–"),
+    "a moment is RFC 3339": (datetime(2026, 11, 20, 8, 30, tzinfo=UTC), "2026-11-20T08:30:00Z"),
+}
+
+
+@pytest.mark.parametrize(("value", "shown"), PLAIN.values(), ids=PLAIN.keys())
+def test_nothing_shown_can_steer_the_terminal(value: object, shown: str) -> None:
+    assert plain(value) == shown
+
+
+def test_a_command_loads_neither_the_device_nor_the_web_nor_the_pdf_libraries() -> None:
+    heavy = {"pkcs11", "fastapi", "starlette", "uvicorn", "pyhanko", "httpx", "alembic"}
+    program = f"import sys, signing_service.cli.main; print(sorted({heavy!r} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
