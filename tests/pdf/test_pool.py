@@ -121,7 +121,7 @@ def test_work_of_ours_that_overruns_may_be_tried_again(tmp_path: Path) -> None:
 
 def test_a_document_that_eats_the_memory_is_refused_and_the_worker_replaced(tmp_path: Path, good: Path) -> None:
     path = tmp_path / "bomb.pdf"
-    objects = one_page(page=page(b"/Annots [%s]" % (b"1 " * 1_500_000)))
+    objects = one_page(page=page(b"/Annots [%s]" % (b"1 " * 400_000)))
     path.write_bytes(document(objects))
 
     async def story(pool: Pool) -> None:
@@ -130,7 +130,7 @@ def test_a_document_that_eats_the_memory_is_refused_and_the_worker_replaced(tmp_
         assert refused.value.code == "document-too-costly"
         assert (await pool.look(good)).pages == 1
 
-    with_pool(story, Limits(memory_bytes=200 << 20, look_cpu_seconds=60, look_wall_seconds=60))
+    with_pool(story, Limits(memory_bytes=128 << 20, look_cpu_seconds=60, look_wall_seconds=60))
 
 
 def test_one_slot_is_left_for_finishing_while_all_others_look(tmp_path: Path) -> None:

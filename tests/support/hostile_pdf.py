@@ -159,7 +159,9 @@ BOMBS: Final[dict[str, Callable[[], bytes]]] = {
     "brackets of a string nested a million deep": lambda: _with(b"/X " + b"(" * 1_000_000),
     "a number with five million digits": lambda: _with(b"/OpenAction " + b"9" * 5_000_000),
     "a fraction with a million digits": lambda: _with(b"/X 0." + b"9" * 1_000_000 + b"e"),
-    "a hexadecimal string without an end": lambda: _with(b"/X <" + b"41" * 4_000_000),
+    "a hexadecimal string of eight megabytes that ends in nonsense": lambda: _with(
+        b"/X <" + b"41" * 4_000_000 + b"z"
+    ),
     "a comment of eight megabytes in every value": lambda: _with(b"/X %" + b"x" * 8_000_000),
     "sixteen million blanks": lambda: _with(b"/X" + b" " * 16_000_000 + b"["),
     "a name of four million letters": lambda: _with(b"/" + b"#41" * 4_000_000),
