@@ -1,0 +1,413 @@
+"""The auditor's questions to the log in its database, and what it takes to fool them."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, insert, select, text, update
+
+from signing_service import delivery, inspection, verification
+from signing_service.audit import Event, Fact, record
+from signing_service.db.tables import checkpoint, entry, tile
+from signing_service.errors import Invalid, NotFound, Unavailable
+from signing_service.inspection import Form, Reader, Wanted
+from signing_service.tlog import note, tree
+from signing_service.tlog.findings import Kind
+from signing_service.tlog.note import NoteInvalid
+from tests.support import postgres
+from tests.support.hall import DOCUMENT, Hall, hall
+
+AUDITOR = Reader("client:cl_auditor")
+DIGEST = "ab" * 32
+
+
+def tell(tmp_path: Path, story: Callable[[Hall], Awaitable[None]], url: str | None = None) -> None:
+    async def whole() -> None:
+        async with hall(tmp_path, url) as it:
+            await story(it)
+
+    asyncio.run(whole())
+
+
+def happened(it: Hall, *facts: Fact) -> None:
+    with it.rt.db.write() as tx:
+        record(tx, it.clock(), *facts)
+
+
+def fact(number: int = 0, **more: Any) -> Fact:
+    return Fact(Event.SUBMITTED, f"client:{number}", **more)
+
+
+def search(it: Hall, reader: Reader = AUDITOR, **wanted: Any) -> inspection.Page:
+    return inspection.search(it.rt.db, reader, it.clock(), Wanted(**wanted))
+
+
+def actors(page: inspection.Page) -> list[str]:
+    return sorted(each.body["actor"] for each in page.entries)
+
+
+# --------------------------------------------------------------------------------------------------------- search
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_pages_show_everything_once_while_the_log_grows_and_entries_find_their_place(
+    tmp_path: Path, database: str
+) -> None:
+    async def story(it: Hall) -> None:
+        happened(it, *(fact(number) for number in range(7)))
+        it.sequence()
+        happened(it, *(fact(number) for number in range(7, 15)))
+        seen, after = [], None
+        for round_ in range(20):
+            page = search(it, event="signing-request:submit", after=after, limit=2)
+            seen += actors(page)
+            after = page.after
+            if after is None:
+                break
+            if round_ == 4:  # in the middle of what waits
+                it.sequence()
+                happened(it, fact(15))
+        # Entries of one millisecond come in the order of their random ids, so sets and counts are compared.
+        assert sorted(seen) == sorted(f"client:{number}" for number in range(16))
+
+    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+
+
+def test_each_filter_takes_what_it_says(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        first, second = it.clock(), it.clock() + timedelta(hours=1)
+        happened(it, fact(1, agency_code="H26", signatory_id="si_1", client_id="cl_1", document_digest=DIGEST))
+        it.clock.at = second
+        happened(it, fact(2, agency_code="H26.1", signatory_id="si_2", outcome="denied"),
+                 fact(3, agency_code="H26.1.2", signing_request_id="sr_3"), fact(4, agency_code="H261"),
+                 fact(5, agency_code="H26_1"))
+        cases: dict[str, tuple[dict[str, Any], list[int]]] = {
+            "from a moment on": ({"begins": second}, [2, 3, 4, 5]),
+            "before a moment": ({"ends": second}, [1]),
+            "between": ({"begins": first, "ends": second}, [1]),
+            "an agency with those below it": ({"agency": "H26"}, [1, 2, 3]),
+            "an agency that is no prefix of another": ({"agency": "H26.1"}, [2, 3]),
+            "an agency that looks like a pattern": ({"agency": "H26_1"}, [5]),
+            "a signatory": ({"signatory": "si_1"}, [1]), "a client": ({"client": "cl_1"}, [1]),
+            "an outcome": ({"outcome": "denied"}, [2]), "a request": ({"signing_request": "sr_3"}, [3]),
+            "a document": ({"digest": DIGEST}, [1]), "two filters": ({"agency": "H26", "outcome": "denied"}, [2]),
+            "nothing": ({"client": "cl_2"}, []),
+        }
+        for name, (wanted, expected) in cases.items():
+            found = actors(search(it, event="signing-request:submit", **wanted))
+            assert found == [f"client:{number}" for number in expected], name
+
+    tell(tmp_path, story)
+
+
+def test_a_reader_of_some_agencies_sees_nothing_of_the_others(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        happened(it, fact(1, agency_code="H26.1"), fact(2, agency_code="H26.2"), fact(3),
+                 fact(4, agency_code="H26.1.7"))
+        narrow, none = Reader("client:cl_1", frozenset({"H26.1"})), Reader("client:cl_2", frozenset())
+        assert actors(search(it, narrow, event="signing-request:submit")) == ["client:1", "client:4"]
+        assert actors(search(it, none)) == []
+        foreign = search(it, agency="H26.2").entries[0].id
+        with pytest.raises(NotFound):
+            inspection.get(it.rt.db, narrow, it.clock(), foreign)
+        with pytest.raises(NotFound):
+            search(it, narrow, after=foreign)
+        with pytest.raises(NotFound):
+            verification.prove_inclusion(it.rt.db, narrow, it.clock(), foreign)
+        exported = "".join(inspection.export(it.rt.db, narrow, it.clock(), Wanted(), Form.JSONL))
+        assert "H26.2" not in exported
+        assert "H26.1.7" in exported
+
+    tell(tmp_path, story)
+
+
+def test_every_reading_is_on_record_before_anything_is_shown(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        one = search(it).entries[0].id
+        inspection.get(it.rt.db, AUDITOR, it.clock(), one)
+        inspection.export(it.rt.db, AUDITOR, it.clock(), Wanted(agency="H26"), Form.CSV)  # not one piece was taken
+        with pytest.raises(NotFound):
+            inspection.get(it.rt.db, AUDITOR, it.clock(), "en_" + "0" * 32)
+        readings = [json.loads(each.body) for each in it.entries("audit:read")]
+        assert [each["data"]["what"] for each in readings] == ["search", "entry", "export", "entry"]
+        assert readings[2]["data"]["asked"] == {"agency": "H26", "form": "csv"}
+        assert {each["actor"] for each in readings} == {"client:cl_auditor"}
+
+    tell(tmp_path, story)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 201])
+def test_a_page_has_a_size(tmp_path: Path, limit: int) -> None:
+    async def story(it: Hall) -> None:
+        with pytest.raises(Invalid):
+            search(it, limit=limit)
+
+    tell(tmp_path, story)
+
+
+def test_a_column_that_says_something_else_is_shown_as_such(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        happened(it, fact(1, agency_code="H26"), fact(2))
+        with it.rt.db.write() as tx:
+            tx.execute(update(entry).where(entry.c.actor == "client:1").values(outcome="denied", agency_code="H27"))
+            tx.execute(update(entry).where(entry.c.actor == "client:2").values(body="{broken"))
+        found = {each.disagrees for each in search(it, event="signing-request:submit").entries}
+        assert found == {("outcome", "agency_code"), ("body",)}
+
+    tell(tmp_path, story)
+
+
+# --------------------------------------------------------------------------------------------------------- export
+
+
+def test_an_export_of_the_whole_log_can_be_verified_offline(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        happened(it, *(fact(number, data={"subject": "Kế hoạch \u202e\n"}) for number in range(1200)))
+        text_ = _whole(it)
+        held = verification.checkpoint_note(it.rt.db)
+        (key,) = verification.verifier_keys(it.rt.db)
+        lines = text_.splitlines()
+        report = verification.verify_export(lines, held, key)
+        assert report.ok, report.findings
+        assert report.proven_size == note.read_unverified(held).size
+        assert verification.verify_export(lines, None, None).ok
+        assert not verification.verify_export([*lines[:500], *lines[501:]], held, key).ok
+        assert not verification.verify_export([*lines[:500], lines[500].replace("client:", "nobody:"), *lines[501:]],
+                                              held, key).ok
+        with pytest.raises(NoteInvalid):
+            verification.verify_export(lines, held.replace("\n", " \n", 1), key)
+
+    tell(tmp_path, story)
+
+
+def _whole(it: Hall) -> str:
+    """An export, with the entry of its own making under the checkpoint."""
+    pieces = inspection.export(it.rt.db, AUDITOR, it.clock(), Wanted(), Form.JSONL)
+    it.sequence()
+    return "".join(pieces)
+
+
+def test_a_spreadsheet_takes_no_cell_for_a_formula(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        happened(it, Fact(Event.SUBMITTED, "=HYPERLINK(1)"), Fact(Event.SUBMITTED, '+1",\n"x'), fact(1))
+        text_ = "".join(inspection.export(it.rt.db, AUDITOR, it.clock(), Wanted(event="signing-request:submit"),
+                                          Form.CSV))
+        rows = list(csv.DictReader(io.StringIO(text_)))
+        assert [row["actor"] for row in rows] == ["'=HYPERLINK(1)", "'+1\",\n\"x", "client:1"]
+        assert list(rows[0]) == list(inspection.COLUMNS)
+
+    tell(tmp_path, story)
+
+
+# ------------------------------------------------------------------------------------------------------- document
+
+
+def test_a_document_is_found_in_every_revision(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        request_id = await it.confirmed()
+        assert await delivery.finish(it.rt, request_id)
+        row = it.row(request_id)
+        signed = it.rt.documents.path(row.signed_digest)
+        roots = (it.city.ca.root,)
+        for file in (DOCUMENT, signed):
+            found = await inspection.find_document(it.rt, AUDITOR, file, roots, "cl_1")
+            assert {row.document_digest} <= set(found.digests)
+            events = {each.body["event"] for each in found.entries}
+            assert {"signature:done", "signing-request:signed"} <= events
+        assert [each.verdict.value for each in found.judgements] == ["HỢP LỆ"]
+        longer = tmp_path / "longer.pdf"
+        longer.write_bytes(signed.read_bytes() + b"% and something behind it\n")
+        found = await inspection.find_document(it.rt, AUDITOR, longer, roots, "cl_1")
+        assert row.signed_digest in found.digests
+        assert found.entries
+        other = tmp_path / "other.txt"
+        other.write_bytes(b"no PDF at all")
+        found = await inspection.find_document(it.rt, AUDITOR, other, roots, "cl_1")
+        assert (found.entries, found.judgements) == ((), ())
+        assert found.problem
+
+    tell(tmp_path, story)
+
+
+def test_a_file_made_of_revision_ends_costs_no_more_than_its_limit(tmp_path: Path) -> None:
+    file = tmp_path / "many"
+    file.write_bytes(b"%%EOF\r\n" * 100_000)
+    assert len(inspection.revision_digests(file)) <= inspection.MOST_REVISIONS + 1
+    (tmp_path / "empty").write_bytes(b"")
+    assert len(inspection.revision_digests(tmp_path / "empty")) == 1
+
+
+# --------------------------------------------------------------------------------------------------------- proofs
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_proofs_verify(tmp_path: Path, database: str) -> None:
+    async def story(it: Hall) -> None:
+        it.sequence()
+        older = note.read_unverified(verification.checkpoint_note(it.rt.db))
+        happened(it, *(fact(number) for number in range(600)))
+        it.sequence()
+        newest = note.read_unverified(verification.checkpoint_note(it.rt.db))
+        for each in search(it, event="signing-request:submit", limit=5).entries:
+            proof = verification.prove_inclusion(it.rt.db, AUDITOR, it.clock(), each.id)
+            assert (proof.size, bytes.fromhex(proof.root)) == (newest.size, newest.root)
+            tree.verify_inclusion(bytes.fromhex(each.leaf_hash), proof.index, proof.size,
+                                  [bytes.fromhex(step) for step in proof.proof], newest.root)
+        grown = verification.prove_consistency(it.rt.db, older.size)
+        tree.verify_consistency(older.size, older.root, newest.size, newest.root,
+                                [bytes.fromhex(step) for step in grown.proof])
+        with pytest.raises(Invalid):
+            verification.prove_consistency(it.rt.db, older.size, newest.size + 1)
+        with pytest.raises(Invalid):
+            verification.prove_consistency(it.rt.db, newest.size + 1)
+        waiting = it.entries("audit:read")[-1].id
+        with pytest.raises(Unavailable):
+            verification.prove_inclusion(it.rt.db, AUDITOR, it.clock(), waiting)
+
+    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_prove(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        with pytest.raises(Unavailable):
+            verification.checkpoint_note(it.rt.db)
+        with pytest.raises(Unavailable):
+            verification.prove_consistency(it.rt.db, 0)
+
+    tell(tmp_path, story)
+
+
+# --------------------------------------------------------------------------------------------------- verification
+
+
+def verify(it: Hall, **more: Any) -> verification.Verified:
+    return verification.verify_stored(it.rt.db, AUDITOR, it.clock(), **more)
+
+
+def three_hundred(it: Hall) -> tuple[str, str]:
+    """A log with a checkpoint that an auditor has taken away, and its key."""
+    happened(it, *(fact(number) for number in range(300)))
+    it.sequence()
+    (key,) = verification.verifier_keys(it.rt.db)
+    return verification.checkpoint_note(it.rt.db), key
+
+
+def test_an_untouched_log_verifies_whole_and_in_part(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        outside, key = three_hundred(it)
+        whole = verify(it, outside=outside, verifier=key)
+        assert whole.ok, whole
+        assert whole.report.proven_size == note.read_unverified(outside).size
+        assert verify(it, outside=outside, verifier=key, start=100, end=140).ok
+        alone = verify(it)
+        assert alone.ok
+        assert any("same database" in each for each in alone.report.not_proven)
+        assert any("outside" in each for each in alone.report.not_proven)
+
+    tell(tmp_path, story)
+
+
+Tampering = Callable[[Hall], object]
+
+
+def change(it: Hall, statement: Any) -> None:
+    with it.rt.db.write() as tx:
+        tx.execute(statement)
+
+
+def _swap(it: Hall) -> None:
+    with it.rt.db.write() as tx:
+        for old, new in ((50, 10_050), (51, 50), (10_050, 51)):
+            tx.execute(update(entry).where(entry.c.leaf_index == old).values(leaf_index=new))
+
+
+def _insert(it: Hall) -> None:
+    happened(it, fact(999))
+    with it.rt.db.write() as tx:
+        tx.execute(text("UPDATE entry SET leaf_index = leaf_index + 100000 WHERE leaf_index >= 60"))
+        tx.execute(text("UPDATE entry SET leaf_index = leaf_index - 99999 WHERE leaf_index >= 100060"))
+        tx.execute(update(entry).where(entry.c.actor == "client:999").values(leaf_index=60))
+
+
+TAMPERED: dict[str, tuple[Tampering, set[Kind]]] = {
+    "an entry's text": (lambda it: change(it, update(entry).where(entry.c.leaf_index == 50).values(
+        body=entry.c.body.op("||")(" "))), {Kind.CHANGED, Kind.MALFORMED}),
+    "an entry's text, well made": (lambda it: change(it, text(
+        "UPDATE entry SET body = replace(body, '\"ok\"', '\"no\"') WHERE leaf_index = 50")), {Kind.CHANGED}),
+    "an entry removed": (lambda it: change(it, delete(entry).where(entry.c.leaf_index == 50)), {Kind.REMOVED}),
+    "two entries swapped": (_swap, {Kind.REORDERED}),
+    "an entry put in": (_insert, {Kind.INSERTED}),
+    "the end cut off": (lambda it: change(it, delete(entry).where(entry.c.leaf_index > 200)), {Kind.TRUNCATED}),
+    "the stored tree": (lambda it: change(it, update(tile).where(tile.c.level == 0, tile.c.tile_index == 0).values(
+        hashes=b"\0" * 8192)), {Kind.BAD_HASHES}),
+}
+
+
+@pytest.mark.parametrize(("tamper", "kinds"), TAMPERED.values(), ids=TAMPERED.keys())
+def test_tampering_is_found_and_named(tmp_path: Path, tamper: Tampering, kinds: set[Kind]) -> None:
+    async def story(it: Hall) -> None:
+        outside, key = three_hundred(it)
+        tamper(it)
+        for held in (outside, None):
+            found = verify(it, outside=held, verifier=key)
+            assert not found.ok
+            assert {each.kind for each in found.report.findings} & kinds, found.report.findings
+
+    tell(tmp_path, story)
+
+
+def test_a_log_rolled_back_is_found_only_with_the_checkpoint_held_outside(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        three_hundred(it)
+        size = note.read_unverified(verification.checkpoint_note(it.rt.db)).size
+        happened(it, fact(1000))
+        it.sequence()
+        outside = verification.checkpoint_note(it.rt.db)
+        (key,) = verification.verifier_keys(it.rt.db)
+        with it.rt.db.write() as tx:  # everything since is gone, the checkpoint with it
+            tx.execute(delete(checkpoint).where(checkpoint.c.size > size))
+            tx.execute(delete(entry).where(entry.c.leaf_index >= size))
+            tx.execute(delete(entry).where(entry.c.leaf_index.is_(None)))
+        assert verify(it, verifier=key).report.ok
+        found = verify(it, verifier=key, outside=outside)
+        assert {each.kind for each in found.report.findings} & {Kind.ROLLED_BACK, Kind.TRUNCATED}
+
+    tell(tmp_path, story)
+
+
+def test_a_column_that_was_changed_is_found_although_the_tree_does_not_cover_it(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        _, key = three_hundred(it)
+        change(it, update(entry).where(entry.c.leaf_index == 50).values(actor="client:nobody"))
+        found = verify(it, verifier=key)
+        assert found.report.ok
+        assert not found.ok
+        assert len(found.columns) == 1
+        assert "the column actor" in found.columns[0]
+
+    tell(tmp_path, story)
+
+
+def test_a_checkpoint_of_another_key_is_refused(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        outside, key = three_hundred(it)
+        name, _, rest = key.partition("+")
+        with pytest.raises(NoteInvalid):
+            verify(it, outside=outside, verifier=f"{name}.other+{rest}")
+        with it.rt.db.write() as tx:
+            row = tx.execute(select(checkpoint).order_by(checkpoint.c.size.desc()).limit(1)).one()
+            forged = row.note.replace(f"\n{row.size}\n", f"\n{row.size + 1}\n")
+            tx.execute(insert(checkpoint).values(id="cp_forged", size=row.size + 1, root=row.root, note=forged,
+                                                 at=datetime.now(UTC)))
+        with pytest.raises(NoteInvalid):
+            verify(it, verifier=key)
+
+    tell(tmp_path, story)
