@@ -116,6 +116,8 @@ async def dry_run(rt: Runtime, caller: Caller, submission: Submission, file: Bin
 @asynccontextmanager
 async def _draft(rt: Runtime, file: BinaryIO) -> AsyncIterator[Draft]:
     """The file under no name, gone at the end of the block unless it was kept."""
+    if await asyncio.to_thread(rt.documents.free_bytes) < rt.settings.reserve_bytes:
+        raise Unavailable("There is no room for more documents.", code="disk-reserve", retry_after=60)
     draft = await asyncio.to_thread(rt.documents.receive, file)
     try:
         if draft.size > rt.settings.max_document_bytes:

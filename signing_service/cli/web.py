@@ -7,6 +7,7 @@ import socket
 import uvicorn
 
 from signing_service.front.app import create_app
+from signing_service.front.patience import PatientProtocol
 from signing_service.front.runtime import open_runtime
 from signing_service.front.settings import FrontSettings
 
@@ -19,7 +20,7 @@ async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
     """Until SIGTERM or SIGINT; what is under way then is ended first."""
     async with open_runtime(settings) as rt:
         config = uvicorn.Config(
-            create_app(rt), http="h11", lifespan="off", log_config=None, access_log=False,
+            create_app(rt), http=PatientProtocol, lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=False, ws="none",
             h11_max_incomplete_event_size=settings.max_header_bytes,
             limit_concurrency=settings.most_requests + settings.most_waiting + SPARE,

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from signing_service.front import audit_routes, batch_routes, health, problems, rest, tokens, tsa
 from signing_service.front.callers import Guarded, include, permission_of
-from signing_service.front.limits import Bounds, Crowd, Envelope
+from signing_service.front.limits import Bounds, Crowd, Envelope, Uploads
 from signing_service.front.runtime import Runtime
 
 VERSION = "1.0.0"  # of the description; /api/v1 only grows
@@ -48,8 +48,10 @@ def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:
     include(app, routers)
     problems.install(app)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
-    # From the outside to the inside: a name, room, a size and a time, then who it is.
-    return Envelope(Crowd(Bounds(tokens.Authenticate(app, rt), rt.settings), rt.settings.most_requests))
+    # From the inside to the outside: how much of one client, who it is, a size and a time, room, a name.
+    layered: ASGIApp = Uploads(app, rt.settings.most_uploads)
+    layered = Bounds(tokens.Authenticate(layered, rt), rt.settings)
+    return Envelope(Crowd(layered, rt.settings.most_requests))
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

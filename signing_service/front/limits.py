@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,8 +17,9 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from signing_service import metrics
-from signing_service.errors import Invalid, SigningError, TooLarge, Unavailable
+from signing_service.errors import Invalid, SigningError, TooLarge, TooMany, Unavailable
 from signing_service.front import problems
+from signing_service.front.callers import Caller
 from signing_service.front.settings import FrontSettings
 from signing_service.ids import draw
 
@@ -100,6 +102,33 @@ class Crowd:
             self._inside -= 1
 
 
+class Uploads:
+    """At most so many forms of one client at once: one client's large files are that client's problem."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+        self._under_way: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller: Caller | None = scope.get("state", {}).get("caller")
+        if scope["type"] != "http" or caller is None or not _is_form(scope["headers"]):
+            await self._app(scope, receive, send)
+            return
+        if self._under_way[caller.client_id] >= self._most:
+            await refuse(TooMany("Too many of your uploads are under way.", code="uploads"), scope, send)
+            return
+        self._under_way[caller.client_id] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way[caller.client_id] -= 1
+            self._under_way += Counter()  # drops those at zero
+
+
+def _is_form(headers: list[tuple[bytes, bytes]]) -> bool:
+    return _header(headers, b"content-type").lower().startswith(b"multipart/form-data")
+
+
 def _is_long_poll(scope: Scope) -> bool:
     return scope["method"] == "GET" and "wait" in parse_qs(scope["query_string"].decode("latin-1"))
 
@@ -132,9 +161,9 @@ class Bounds:
 
     def _most(self, headers: list[tuple[bytes, bytes]]) -> int:
         """Only a form carries a document; everything else is small."""
-        media_type = _header(headers, b"content-type").lower()
-        is_form = media_type.startswith(b"multipart/form-data")
-        return self.settings.max_document_bytes + FORM_OVERHEAD if is_form else self.settings.max_body_bytes
+        if _is_form(headers):
+            return self.settings.max_document_bytes + FORM_OVERHEAD
+        return self.settings.max_body_bytes
 
     def _at_once(self, headers: list[tuple[bytes, bytes]], most: int) -> SigningError | None:
         size = sum(len(name) + len(value) for name, value in headers)

@@ -45,11 +45,13 @@ class FrontSettings(BaseSettings):
     stamp_font: Path = STAMP_FONT
 
     max_document_bytes: int = Field(default=50 * MIB, ge=1024)
+    reserve_bytes: int = Field(default=256 * MIB, ge=0)  # of disk that documents leave to the log and the database
     max_body_bytes: int = Field(default=MIB, ge=1024)  # of everything that carries no document
     max_header_bytes: int = Field(default=16_384, ge=1024)
     body_seconds: float = Field(default=60.0, gt=0)   # for a whole body, however it trickles
     chunk_seconds: float = Field(default=15.0, gt=0)  # between two pieces of one
     most_requests: int = Field(default=256, ge=1)     # under way at once; more is 503
+    most_uploads: int = Field(default=8, ge=1)        # of one client at once; more is 429
     most_waiting: int = Field(default=1000, ge=0)     # long polls, which cost a socket and nothing else
     database_connections: int = Field(default=8, ge=1, le=100)
     pdf_workers: int | None = Field(default=None, ge=2, le=64)  # None: as many as cores, at least two

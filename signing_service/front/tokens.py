@@ -1,40 +1,23 @@
-"""OAuth 2.0 client credentials (RFC 6749 4.4) and bearer tokens (RFC 6750).
-
-Tokens and secrets are 256 random bits, so a plain SHA-256 of them may lie in the database: there is nothing to
-guess. Neither is ever logged or put into an entry. Unknown, suspended and known clients cost the same work and
-get the same answer.
-"""
+"""OAuth 2.0 client credentials (RFC 6749 4.4) and bearer tokens (RFC 6750)."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
-import re
-import secrets
-from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
 from fastapi import APIRouter, Request
-from sqlalchemy import Connection, delete, insert, select
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from signing_service import metrics
-from signing_service.audit import Event, Fact, record
-from signing_service.db.tables import access_token, client
+from signing_service import access
 from signing_service.errors import SigningError, Unauthenticated
 from signing_service.front import problems
 from signing_service.front.callers import Caller, Guarded, Role
 from signing_service.front.runtime import Runtime
 from signing_service.front.tally import Tally
 
-PREFIX = "st_"
-TOKEN = re.compile(r"st_[0-9a-f]{64}")
-NOBODY = hashlib.sha256(b"no client has this secret").hexdigest()  # compared with when there is no client
-RECORDED_REFUSALS = 60            # a minute; more are counted and not put on record: anybody can cause them
+RECORDED_REFUSALS = 60  # a minute; more are counted and not put on record
 FORM = "application/x-www-form-urlencoded"
 NO_STORE = {"Cache-Control": "no-store"}  # RFC 6749 5.1
 
@@ -53,11 +36,6 @@ class OAuthError(Exception):
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="signing-service", charset="UTF-8"'
         return JSONResponse({"error": self.error, "error_description": self.description}, self.status, headers)
-
-
-def hash_of(secret: str) -> str:
-    """What is kept of a secret or a token."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 # ------------------------------------------------------------------------------------------------ getting a token
@@ -86,42 +64,13 @@ async def issue_token(request: Request) -> Response:
             raise OAuthError("unsupported_grant_type", "Only client_credentials is offered.")
         if form.get("scope"):
             raise OAuthError("invalid_scope", "There are no scopes: what a client may do follows from its role.")
-        token = await rt.db.run(issue, rt, client_id, secret, refusals)
+        token = await access.issue(rt, client_id, secret, refusals)
     except OAuthError as error:
         return error.answer()
+    except Unauthenticated as error:
+        return OAuthError("invalid_client", error.message, 401).answer()
     return JSONResponse(
         {"access_token": token, "token_type": "Bearer", "expires_in": rt.settings.token_seconds}, headers=NO_STORE)
-
-
-def issue(rt: Runtime, client_id: str, secret: str, refusals: Tally) -> str:
-    """A fresh token for a client that shows its secret. OAuthError (401) for everybody else, on record."""
-    now = rt.clock()
-    with rt.db.read() as tx:
-        row = tx.execute(select(client).where(client.c.id == client_id)).first()
-    is_right = hmac.compare_digest(hash_of(secret), row.secret_hash if row else NOBODY)
-    if row is None or not is_right or row.state != "active":
-        _record_refusal(rt, row, now, refusals)
-        raise OAuthError("invalid_client", "The client is unknown or its secret is wrong.", 401)
-    token = PREFIX + secrets.token_hex(32)
-    expires_at = now + timedelta(seconds=rt.settings.token_seconds)
-    with rt.db.write() as tx:
-        tx.execute(delete(access_token).where(access_token.c.client_id == row.id, access_token.c.expires_at <= now))
-        tx.execute(insert(access_token).values(hash=hash_of(token), client_id=row.id, expires_at=expires_at))
-        record(tx, now, Fact(Event.TOKEN_ISSUED, f"client:{row.id}", client_id=row.id,
-                             data={"expires_at": expires_at.isoformat()}))
-    return token
-
-
-def _record_refusal(rt: Runtime, row: Any, now: datetime, refusals: Tally) -> None:
-    """Anybody can fail here as often as they like, so only so many a minute grow the log."""
-    name = row.id if row is not None else "unknown"
-    if refusals.wait(name) > 0:
-        metrics.UNRECORDED_TOKEN_REFUSALS.inc()
-        return
-    refusals.add(name)
-    with rt.db.write() as tx:
-        record(tx, now, Fact(Event.TOKEN_REFUSED, f"client:{name}", "refused",
-                             client_id=row.id if row is not None else None))
 
 
 def _form(media_type: str, body: bytes) -> dict[str, str]:
@@ -187,33 +136,12 @@ class Authenticate:
         scheme, _, value = shown[0].decode("latin-1").partition(" ")
         if scheme.lower() == "basic" and len(shown) == 1:
             return None  # a client's own secret: the token endpoint looks at it
-        token = value.strip()
-        if scheme.lower() != "bearer" or len(shown) > 1 or not TOKEN.fullmatch(token):
-            raise _wrong_token()
-        return await self._rt.db.run(caller_of, self._rt, token)
-
-
-def caller_of(rt: Runtime, token: str) -> Caller:
-    """Whose token this is. Raises Unauthenticated for an unknown or expired one, or a suspended client."""
-    with rt.db.read() as tx:
-        row = _holder(tx, hash_of(token), rt.clock())
-    if row is None:
-        raise _wrong_token()
-    return Caller(row.id, row.name, Role(row.role), frozenset(row.agencies))
-
-
-def _holder(tx: Connection, token_hash: str, now: datetime) -> Any:
-    return tx.execute(
-        select(client.c.id, client.c.name, client.c.role, client.c.agencies)
-        .join(access_token, access_token.c.client_id == client.c.id)
-        .where(access_token.c.hash == token_hash, access_token.c.expires_at > now, client.c.state == "active")
-    ).first()
-
-
-def _wrong_token() -> Unauthenticated:
-    return Unauthenticated("The access token is unknown or has expired.", code="token")
+        if scheme.lower() != "bearer" or len(shown) > 1:
+            raise Unauthenticated("Show one access token: Authorization: Bearer …", code="token")
+        holder = await access.holder_of(self._rt, value.strip())
+        return Caller(holder.client_id, holder.name, Role(holder.role), holder.agencies)
 
 
 def recording() -> Tally:
-    """How many refusals of one client are put on record."""
+    """How many refusals of one client are put on record: anybody can cause them."""
     return Tally(RECORDED_REFUSALS, 60.0)

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import uvicorn
 
+from signing_service import metrics
 from signing_service.errors import Unavailable
-from signing_service.front.limits import FORM_OVERHEAD, Bounds, Crowd, Envelope
+from signing_service.front.callers import Caller, Role
+from signing_service.front.limits import FORM_OVERHEAD, Bounds, Crowd, Envelope, Uploads
 from signing_service.front.patience import PatientProtocol
 from signing_service.front.settings import FrontSettings
 from tests.support.world import Client, Stage, World, plan, told
@@ -167,6 +169,50 @@ def test_one_request_too_many_is_told_to_come_back_and_health_still_answers() ->
         assert status_of(await talks(crowd, scope(path="/other"))) == 200
 
     asyncio.run(story())
+
+
+def test_one_client_has_so_many_uploads_at_once_and_another_client_is_not_held_up() -> None:
+    async def story() -> None:
+        free = asyncio.Event()
+
+        async def waits(inner: Any, receive: Any, send: Send) -> None:
+            await free.wait()
+            await answers_ok(inner, receive, send)
+
+        def upload(client_id: str, media_type: bytes = b"multipart/form-data; boundary=x") -> Any:
+            caller = Caller(client_id, client_id, Role.SUBMITTER, frozenset())
+            return scope((b"content-type", media_type)) | {"state": {"caller": caller}}
+
+        uploads = Uploads(waits, 1)
+        under_way = [asyncio.create_task(talks(uploads, each)) for each in (
+            upload("cl_1"), upload("cl_2"), upload("cl_1", b"application/json"))]
+        await asyncio.sleep(0)
+        refused = await talks(uploads, upload("cl_1"))
+        assert (status_of(refused), header_of(refused, b"retry-after")) == (429, b"1")
+        free.set()
+        assert [status_of(await each) for each in under_way] == [200, 200, 200]
+        assert status_of(await talks(uploads, upload("cl_1"))) == 200
+
+    asyncio.run(story())
+
+
+def test_documents_leave_a_reserve_of_disk_to_the_log_and_the_database(stage: Stage, tmp_path: Any) -> None:
+    with World.open(stage, tmp_path, reserve_bytes=1 << 60) as world:
+        answer = world.client().tries_to_submit("somebody")
+        assert told(answer, 503)["code"] == "disk-reserve"
+        assert world.files() == []
+
+
+def test_answers_are_counted_by_declared_route_and_never_by_what_the_caller_wrote(town: Any) -> None:
+    def count(route: str, status: str) -> float:
+        labels = {"route": route, "status": status}
+        return metrics.registry().get_sample_value("signing_http_requests_total", labels) or 0
+
+    one, other = "/api/v1/signing-requests/{request_id}", "unknown"
+    before = count(one, "404"), count(other, "404")
+    town.office.asks("GET", "/api/v1/signing-requests/sr_1")
+    town.office.asks("GET", "/nowhere/at/all")
+    assert (count(one, "404"), count(other, "404")) == (before[0] + 1, before[1] + 1)
 
 
 def test_every_answer_has_a_request_id_and_the_security_headers(town: Any) -> None:

@@ -9,8 +9,10 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from signing_service.access import issue
+from signing_service.errors import Unauthenticated
 from signing_service.front.tally import Tally
-from signing_service.front.tokens import OAuthError, issue, recording
+from signing_service.front.tokens import recording
 from tests.support.world import Client, World, told
 
 GRANT = {"grant_type": "client_credentials"}
@@ -90,10 +92,10 @@ def test_unknown_suspended_and_wrong_secret_get_the_same_answer(world: World, of
 def test_a_flood_of_wrong_secrets_does_not_grow_the_log_for_ever(world: World, office: Client) -> None:
     refusals = Tally(2, 60.0)
     for _ in range(5):
-        with pytest.raises(OAuthError):
-            issue(world.rt, office.id, "wrong", refusals)
+        with pytest.raises(Unauthenticated):
+            world.stage.run(issue(world.rt, office.id, "wrong", refusals))
     assert world.events("token:refuse") == 2
-    assert issue(world.rt, office.id, office.secret, refusals).startswith("st_")
+    assert world.stage.run(issue(world.rt, office.id, office.secret, refusals)).startswith("st_")
 
 
 def test_neither_token_nor_secret_is_written_anywhere(world: World, office: Client) -> None:
@@ -140,5 +142,5 @@ def test_a_suspended_client_is_out_at_once(world: World, office: Client) -> None
 
 def test_expired_tokens_of_a_client_are_forgotten_when_it_gets_a_new_one(world: World, office: Client) -> None:
     world.clock.forward(4000)
-    issue(world.rt, office.id, office.secret, recording())
+    world.stage.run(issue(world.rt, office.id, office.secret, recording()))
     assert world.count("access_token") == 1
