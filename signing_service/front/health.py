@@ -35,8 +35,8 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PAGE = (
     b"%PDF-1.4\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n2 0 obj\n<</Type/Pages/Kids[3 0 R]/Count 1>>\nendobj\n"
     b"3 0 obj\n<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>\nendobj\nxref\n0 4\n0000000000 65535 f \n"
-    b"0000000009 00000 n \n0000000052 00000 n \n0000000101 00000 n \ntrailer\n<</Size 4/Root 1 0 R>>\n"
-    b"startxref\n164\n%%EOF\n"
+    b"0000000009 00000 n \n0000000054 00000 n \n0000000105 00000 n \ntrailer\n<</Size 4/Root 1 0 R>>\n"
+    b"startxref\n166\n%%EOF\n"
 )
 
 router = APIRouter(route_class=Guarded, tags=["operation"])
