@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import Connection, insert, text
 
 from signing_service.audit import EntryMac, Event, Fact, record
 from signing_service.db import migrate, roles
@@ -13,6 +15,7 @@ from signing_service.db.engine import Database
 from signing_service.db.tables import FRONT, SIGNER, agency, metadata
 from signing_service.errors import Invalid, Unsupported
 from tests.support import postgres
+from tests.support.terminal import Terminal, opened
 
 pytestmark = postgres.requires_postgres
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
@@ -27,14 +30,20 @@ def url() -> str:
     for role in ("front_half", "signer_half"):
         roles.create(url, role, "it's 100% secret")
     roles.grant(url, "front_half", "signer_half")
-    with postgres_of(url).write() as tx:
+    with writing(url) as tx:
         tx.execute(insert(agency).values(code="H26", name="Hà Nội", level="city", valid_from=NOW))
         record(tx, NOW, Fact(Event.AGENCY_CHANGED, "operator:test"))
     return url
 
 
-def postgres_of(url: str, role: str = postgres.OWNER) -> Database:
-    return Database(postgres.as_role(url, role), pool_size=1)
+@contextmanager
+def writing(url: str, role: str = postgres.OWNER) -> Iterator[Connection]:
+    database = Database(postgres.as_role(url, role), pool_size=1)
+    try:
+        with database.write() as tx:
+            yield tx
+    finally:
+        database.close()
 
 
 @pytest.fixture
@@ -79,7 +88,7 @@ def test_the_front_writes_its_own_tables(front: psycopg.Connection, name: str) -
 
 
 def test_the_front_appends_entries_as_the_code_writes_them(url: str) -> None:
-    with postgres_of(url, "front_half").write() as tx:
+    with writing(url, "front_half") as tx:
         record(tx, NOW, Fact(Event.SUBMITTED, "client:cl_1"), Fact(Event.DELIVERED, "client:cl_1"))
 
 
@@ -93,7 +102,6 @@ FORBIDDEN_TO_THE_FRONT = {
     "insert an entry that claims to be the signer's":
         "INSERT INTO entry (id, at, event, actor, outcome, body, mac) VALUES ('x', now(), 'e', 'a', 'ok', '{}', 'm')",
     "make a table": "CREATE TABLE mine (x int)",
-    "give itself rights": "GRANT ALL ON entry TO front_half",
     "become the signer": "SET ROLE signer_half",
 }
 
@@ -102,6 +110,12 @@ FORBIDDEN_TO_THE_FRONT = {
 def test_the_front_cannot(front: psycopg.Connection, statement: str) -> None:
     with pytest.raises(REFUSED):
         front.execute(statement.encode())
+
+
+def test_the_front_cannot_give_itself_rights(front: psycopg.Connection) -> None:
+    front.execute("GRANT ALL ON entry TO front_half")  # PostgreSQL warns, and does nothing
+    with pytest.raises(REFUSED):
+        front.execute("DELETE FROM entry")
 
 
 FORBIDDEN_TO_THE_SIGNER = {
@@ -126,7 +140,7 @@ def test_the_signer_writes_its_tables_its_entries_and_their_place_in_the_log(
 ) -> None:
     for table in SIGNER:
         signer.execute(an_update(table.name))
-    with postgres_of(url, "signer_half").write() as tx:
+    with writing(url, "signer_half") as tx:
         record(tx, NOW, Fact(Event.SIGNER_STARTED, "signer:sg_1"), mac=EntryMac("sg_1", b"k" * 32))
     signer.execute("UPDATE entry SET leaf_index = 0, mac = NULL, mac_by = NULL WHERE event = 'agency:change'")
 
@@ -134,7 +148,7 @@ def test_the_signer_writes_its_tables_its_entries_and_their_place_in_the_log(
 def test_granting_again_changes_nothing_and_takes_away_what_was_added_by_hand(
     url: str, front: psycopg.Connection
 ) -> None:
-    with postgres_of(url).write() as tx:
+    with writing(url) as tx:
         tx.execute(text("GRANT ALL ON intent, entry TO front_half"))
         tx.execute(text("GRANT UPDATE (leaf_index) ON entry TO front_half"))
     roles.grant(url, "front_half", "signer_half")
@@ -143,8 +157,27 @@ def test_granting_again_changes_nothing_and_takes_away_what_was_added_by_hand(
             front.execute(statement)
 
 
+@pytest.mark.usefixtures("url")
+def test_both_halves_do_their_work_with_their_rights_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = postgres.fresh_database()  # the roles are the cluster's, made with the other database
+    migrate.upgrade(fresh)
+    roles.grant(fresh, "front_half", "signer_half")
+    halves = postgres.as_role(fresh, "front_half"), postgres.as_role(fresh, "signer_half")
+    with opened(tmp_path, *halves) as office:
+        terminal = Terminal(office, monkeypatch, capsys)
+        terminal.bootstraps()
+        terminal.agencies()
+        terminal.asks("client", "add", "Văn bản", "--agency", "*")
+        made = terminal.asks("credential", "add", "--agency", "H26.1", "--signatory", terminal.signatory())
+        assert terminal.asks("credential", "wait", made["id"])["state"] == "key-ready"
+        terminal("policy", "activate", "default")
+        assert terminal.asks("audit", "verify")["ok"]
+
+
 def test_a_password_may_contain_anything(url: str) -> None:
-    with postgres_of(url).read() as tx:
+    with writing(url) as tx:
         known = tx.execute(text("SELECT rolname FROM pg_authid WHERE rolpassword LIKE 'SCRAM-SHA-256$%'")).scalars()
         assert {"front_half", "signer_half"} <= set(known)
 

@@ -50,11 +50,13 @@ class Office:
 
 
 @contextmanager
-def opened(directory: Path) -> Iterator[Office]:
-    """A signer in a thread of its own until the end of the block."""
-    url, clock = f"sqlite:///{directory}/signing.db", Clock()
-    upgrade(url)
-    rt = runtime(url, directory, MemoryDevice(), clock)
+def opened(directory: Path, url: str | None = None, signer_url: str | None = None) -> Iterator[Office]:
+    """A signer in a thread of its own until the end of the block; with SQLite unless migrated databases are named."""
+    clock = Clock()
+    if url is None:
+        url = f"sqlite:///{directory}/signing.db"
+        upgrade(url)
+    rt = runtime(signer_url or url, directory, MemoryDevice(), clock)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="signer")
     thread.start()
