@@ -31,14 +31,20 @@ REMEMBERED = 1.0         # seconds; anybody may ask, so asking often must not co
 LEAST_FREE = 256 << 20   # bytes on the disk of the documents: a reserve, for the log may share it
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# The smallest document there is to look at: a worker that reads it is a worker that reads.
-PAGE = (
-    b"%PDF-1.4\n1 0 obj\n<</Type/Catalog/Pages 2 0 R>>\nendobj\n2 0 obj\n<</Type/Pages/Kids[3 0 R]/Count 1>>\nendobj\n"
-    b"3 0 obj\n<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>\nendobj\nxref\n0 4\n0000000000 65535 f \n"
-    b"0000000009 00000 n \n0000000054 00000 n \n0000000105 00000 n \ntrailer\n<</Size 4/Root 1 0 R>>\n"
-    b"startxref\n166\n%%EOF\n"
-)
+def _page() -> bytes:
+    """The smallest document there is to look at: a worker that reads it is a worker that reads."""
+    objects = (b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+               b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Resources<<>>>>")
+    made, offsets = b"%PDF-1.4\n", []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(len(made))
+        made += b"%d 0 obj\n%s\nendobj\n" % (number, content)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return made + b"xref\n0 4\n0000000000 65535 f \n%strailer\n<</Size 4/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (
+        table, len(made))
 
+
+PAGE = _page()
 router = APIRouter(route_class=Guarded, tags=["operation"])
 
 

@@ -201,7 +201,7 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(tmp_path: Path) -> None:
         text_ = "".join(inspection.export(it.rt.db, AUDITOR, it.clock(), Wanted(event="signing-request:submit"),
                                           Form.CSV))
         rows = list(csv.DictReader(io.StringIO(text_)))
-        assert [row["actor"] for row in rows] == ["'=HYPERLINK(1)", "'+1\",\n\"x", "client:1"]
+        assert {row["actor"] for row in rows} == {"'=HYPERLINK(1)", "'+1\",\n\"x", "client:1"}
         assert list(rows[0]) == list(inspection.COLUMNS)
 
     tell(tmp_path, story)

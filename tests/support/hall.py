@@ -34,7 +34,7 @@ from signing_service.pdf.complete import complete
 from signing_service.pdf.judge import judge
 from signing_service.pdf.look import look
 from signing_service.pdf.prepare import prepare
-from signing_service.pdf.work import Limits, LookOrder
+from signing_service.pdf.work import Limits
 from signing_service.signer import sequencer, timestamps
 from signing_service.wire import messages as m
 from tests.support.city import City, Clock, Person, runtime
@@ -53,7 +53,7 @@ class LocalPool:
         self.completed = 0
 
     async def look(self, path: Path, client_id: str = "") -> Look:
-        return await self._do(look, LookOrder(path, Limits()))
+        return await self._do(look, path, Limits())
 
     async def complete(self, order: CompleteOrder) -> Completed:
         if self.broken is not None:
@@ -64,9 +64,9 @@ class LocalPool:
     async def judge(self, order: JudgeOrder, client_id: str = "") -> tuple[Judgement, ...]:
         return await self._do(judge, order)
 
-    async def _do(self, verb: Any, order: Any) -> Any:
+    async def _do(self, verb: Any, *order: Any) -> Any:
         try:
-            return await asyncio.to_thread(verb, order)
+            return await asyncio.to_thread(verb, *order)
         except Refused as refused:
             raise Invalid(refused.message, code=refused.code) from refused
 
