@@ -7,6 +7,7 @@ has an empty environment and no descriptors but its three.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import resource
@@ -35,6 +36,10 @@ from signing_service.pdf.prepare import prepare
 from signing_service.pdf.work import CompleteOrder, JudgeOrder, LookOrder, PrepareOrder, Refused
 
 _FILES: Final = 32  # a document, its tail, an output, a font, and the interpreter's own
+
+_MACHINE: Final = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOENT, errno.EACCES, errno.EMFILE, errno.EFBIG
+})
 
 _DO: Final[dict[Verb, Callable[[msgspec.Raw], object]]] = {
     Verb.LOOK: lambda body: (order := decoded(body, LookOrder)) and look(order.document, order.limits),
@@ -83,6 +88,10 @@ def _answer(order: Order) -> Answer:
         return Answer(Outcome.REFUSED, code=refused.code, message=refused.message)
     except MemoryError:
         return Answer(Outcome.TOO_COSTLY)
+    except OSError as error:
+        # Hostile offsets raise OSError, too (EINVAL); only what is certainly the machine's fault is called that.
+        outcome = Outcome.NO_FILES if error.errno in _MACHINE else Outcome.BROKEN
+        return Answer(outcome, message=str(error)[:500])
     except Exception as error:  # one input in eight of a fuzzer raises what no document names
         return Answer(Outcome.BROKEN, message=f"{type(error).__name__}: {error}"[:500])
     if len(body) > LARGEST_FRAME - HEADER:

@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"     # `code` and `message` say why
     BROKEN = "broken"       # the library raised what it should not; `message` is for the log
     TOO_COSTLY = "too-costly"   # out of memory
+    NO_FILES = "no-files"   # the disk, not the document: full, away, not permitted; `message` is for the log
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -82,7 +83,7 @@ def length_of(header: bytes) -> int:
 
 def _path_to_text(thing: Any) -> str:
     if isinstance(thing, Path):
-        return str(thing)
+        return str(thing.absolute())  # a worker has a working directory of its own
     raise TypeError(type(thing).__name__)
 
 

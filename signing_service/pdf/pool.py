@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from signing_service.errors import Invalid, TooMany, Unavailable
-from signing_service.pdf.messages import AnyOrder, Outcome, ProtocolError, Verb, decoded
+from signing_service.pdf.messages import Answer, AnyOrder, Outcome, ProtocolError, Verb, decoded
 from signing_service.pdf.work import (
     Completed,
     CompleteOrder,
@@ -68,6 +68,7 @@ class Pool:
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiting_of: Counter[str] = Counter()
         self._waiting = 0
+        self._closed = False
 
     async def start(self) -> None:
         """Start all workers; returns when each is ready. Raises `Unavailable` when they cannot be started."""
@@ -79,7 +80,8 @@ class Pool:
             raise Unavailable("The workers that read documents cannot be started.") from error
 
     async def close(self) -> None:
-        """Kill every worker, whatever it is doing."""
+        """Kill every worker, whatever it is doing. Orders under way end as if their worker had been lost."""
+        self._closed = True
         for task in self._replacements:
             task.cancel()
         await asyncio.gather(*self._replacements, return_exceptions=True)
@@ -133,16 +135,7 @@ class Pool:
         finally:
             self._give_back(worker, verb)
             self._observe(f"pdf:{verb}", time.perf_counter() - begun)
-        if answer.outcome is Outcome.REFUSED:
-            raise Invalid(answer.message, code=answer.code)
-        if answer.outcome is Outcome.BROKEN:
-            raise Invalid("The document's structure is broken.", code="broken") from WorkerFailed(answer.message)
-        if answer.outcome is Outcome.TOO_COSTLY:
-            raise _lost(verb)
-        try:
-            return decoded(answer.body, kind)
-        except ProtocolError as error:
-            raise _lost(verb) from error
+        return _result(verb, answer, kind)
 
     def _cpu(self, verb: Verb) -> int:
         return self.limits.look_cpu_seconds if verb is Verb.LOOK else self.limits.work_cpu_seconds
@@ -155,26 +148,33 @@ class Pool:
             raise Unavailable("Too many documents are waiting to be read.", code="busy", retry_after=_RETRY_AFTER)
         self._waiting += 1
         try:
-            if verb is Verb.COMPLETE:
-                return await self._idle.get()
-            return await self._general_worker()
+            return await (self._living() if verb is Verb.COMPLETE else self._general_worker())
         finally:
             self._waiting -= 1
 
     async def _general_worker(self) -> Worker:
         await self._general.acquire()
         try:
-            return await self._idle.get()
+            return await self._living()
         except BaseException:
             self._general.release()
             raise
 
+    async def _living(self) -> Worker:
+        while not (worker := await self._idle.get()).alive:
+            # Killed from outside while it was idle, by the kernel for instance: nobody's document is to blame.
+            self._replace_in_background(worker, Verb.COMPLETE)
+        return worker
+
     def _give_back(self, worker: Worker, verb: Verb) -> None:
-        """Back into the queue, or replaced; until the replacement is ready its slot stays taken."""
+        """Back into the queue, or replaced; until the replacement is ready the slot for looking stays taken."""
         if worker.alive and worker.jobs < self.limits.jobs_per_worker:
             self._idle.put_nowait(worker)
             self._release(verb)
-            return
+        elif not self._closed:
+            self._replace_in_background(worker, verb)
+
+    def _replace_in_background(self, worker: Worker, verb: Verb) -> None:
         task = asyncio.get_running_loop().create_task(self._replace(worker, verb))
         self._replacements.add(task)
         task.add_done_callback(self._replacements.discard)
@@ -199,6 +199,22 @@ class Pool:
         self._workers.add(worker)
         await worker.ready()
         return worker
+
+
+def _result(verb: Verb, answer: Answer, kind: type[_T]) -> _T:
+    """What the worker answered, or the kind of refusal it stands for."""
+    if answer.outcome is Outcome.REFUSED:
+        raise Invalid(answer.message, code=answer.code)
+    if answer.outcome is Outcome.BROKEN:
+        raise Invalid("The document's structure is broken.", code="broken") from WorkerFailed(answer.message)
+    if answer.outcome is Outcome.NO_FILES:
+        raise Unavailable("A document's file cannot be read or written.") from WorkerFailed(answer.message)
+    if answer.outcome is Outcome.TOO_COSTLY:
+        raise _lost(verb)
+    try:
+        return decoded(answer.body, kind)
+    except ProtocolError as error:
+        raise _lost(verb) from error
 
 
 def _lost(verb: Verb) -> Invalid | Unavailable:

@@ -17,6 +17,7 @@ from signing_service.pdf.messages import (
     Answer,
     AnyOrder,
     Order,
+    Outcome,
     ProtocolError,
     Verb,
     decoded,
@@ -39,8 +40,12 @@ class Worker:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.alive = True
+        self._killed = False
         self.jobs = 0
+
+    @property
+    def alive(self) -> bool:
+        return not self._killed and self._process.returncode is None
 
     @classmethod
     async def start(cls, limits: Limits) -> Worker:
@@ -71,17 +76,17 @@ class Worker:
         return await self._answer(wall_seconds)
 
     async def _answer(self, wall_seconds: float) -> Answer:
-        was_answered = False
+        may_live = False
         try:
             async with asyncio.timeout(wall_seconds):
                 answer = await self._read()
-            was_answered = True
+            may_live = answer.outcome is not Outcome.TOO_COSTLY  # that was its last word, see `child.main`
             return answer
         except (TimeoutError, asyncio.IncompleteReadError, ProtocolError, OSError) as error:
             raise Gone(f"{type(error).__name__}: {error}") from error
         finally:
             # Also when our caller was cancelled: an answer that nobody awaits must not be read by the next one.
-            if not was_answered:
+            if not may_live:
                 self._signal()
 
     async def _read(self) -> Answer:
@@ -90,7 +95,7 @@ class Worker:
         return decoded(await self._process.stdout.readexactly(size), Answer)
 
     def _signal(self) -> None:
-        self.alive = False
+        self._killed = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -13,7 +13,7 @@ import pytest
 from signing_service.errors import Invalid, TooMany, Unavailable
 from signing_service.pdf import Limits, Look, Pool
 from signing_service.pdf import pool as pool_module
-from tests.support.pdf_pool import endless, environment_of, with_pool, worker_pids
+from tests.support.pdf_pool import endless, environment_of, killed_and_buried, with_pool, worker_pids
 from tests.support.raw_pdf import document, one_page, page, stream
 from tests.support.software_signatory import a_signatory
 
@@ -100,6 +100,15 @@ async def looked_at_last(pool: Pool, path: Path) -> Look:
     return await pool.look(path)
 
 
+def test_a_worker_that_was_killed_while_idle_costs_nobody_a_document(good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        await killed_and_buried(worker_pids())
+        for _ in range(pool.size):
+            assert (await pool.look(good)).pages == 1
+
+    with_pool(story)
+
+
 def test_a_worker_that_hangs_is_killed_at_its_deadline(tmp_path: Path, good: Path) -> None:
     async def story(pool: Pool) -> None:
         with pytest.raises(Invalid) as refused:
@@ -128,7 +137,8 @@ def test_a_document_that_eats_the_memory_is_refused_and_the_worker_replaced(tmp_
         with pytest.raises(Invalid) as refused:
             await pool.look(path)
         assert refused.value.code == "document-too-costly"
-        assert (await pool.look(good)).pages == 1
+        for _ in range(pool.size):
+            assert (await pool.look(good)).pages == 1
 
     with_pool(story, Limits(memory_bytes=128 << 20, look_cpu_seconds=60, look_wall_seconds=60))
 
@@ -212,6 +222,33 @@ def test_a_client_with_too_many_waiting_is_told_to_slow_down(
         await given_up([hanging])
 
     with_pool(story, size=3)
+
+
+def test_a_file_that_is_not_there_is_our_trouble_and_not_the_clients(tmp_path: Path) -> None:
+    async def story(pool: Pool) -> None:
+        with pytest.raises(Unavailable):
+            await pool.look(tmp_path / "swept.pdf")
+        with pytest.raises(Unavailable):
+            await pool.prepare(a_signatory().order(DOCUMENT, tmp_path / "no-folder" / "tail"))
+
+    with_pool(story)
+
+
+def test_a_relative_path_means_what_it_means_to_the_caller(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(good.parent)
+    assert with_pool(lambda pool: pool.look(Path(good.name))).pages == 1
+
+
+def test_closing_ends_what_is_under_way(tmp_path: Path) -> None:
+    async def story(pool: Pool) -> None:
+        looking = asyncio.create_task(pool.look(endless(tmp_path)))
+        await asyncio.sleep(0)
+        await pool.close()
+        with pytest.raises(Invalid):
+            await looking
+        assert worker_pids() == []
+
+    with_pool(story)
 
 
 def test_a_worker_is_replaced_after_its_number_of_jobs(good: Path) -> None:

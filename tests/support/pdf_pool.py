@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +42,17 @@ def worker_pids() -> list[int]:
 
 def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+async def killed_and_buried(pids: list[int]) -> None:
+    """Kill processes and wait until their parent has noticed."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(1000):
+        await asyncio.sleep(0.02)  # the loop hears of the burial a moment after it
+        if not any(os.path.exists(f"/proc/{pid}") for pid in pids):
+            break
+    await asyncio.sleep(0.02)
 
 
 def _command(pid: str) -> bytes:
