@@ -66,6 +66,7 @@ def opened(directory: Path, url: str | None = None, signer_url: str | None = Non
         yield Office(rt, clock, _settings(url, directory), directory)
     finally:
         _in(loop, signer.stop())
+        _in(loop, loop.shutdown_default_executor())  # a chore that was cancelled may still hold a connection
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
