@@ -60,7 +60,7 @@ class SubmissionForm(BaseModel):
     secrecy: Annotated[Secrecy, Field(description="Anything but `none` is refused, and nothing of it is kept.")] = (
         Secrecy.NONE)
     urgency: Urgency = Urgency.NORMAL
-    credential: Annotated[Annotated[str, Field(max_length=40)] | None, Optional, Field(
+    credential: Annotated[Annotated[Line, Field(max_length=40)] | None, Optional, Field(
         description="Without it: the signatory's one active personal credential.")] = None
     level: Annotated[Level | None, Optional, Field(description="Without it: the policy's.")] = None
     external_id: Annotated[Annotated[Line, Field(max_length=200)] | None, Optional] = None

@@ -146,7 +146,7 @@ class Bounds:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         most = self._most(headers)
-        refusal = self._at_once(headers, most)
+        refusal = _unspeakable(scope) or self._at_once(headers, most)
         if refusal is not None:
             await refuse(refusal, scope, send)
             return
@@ -214,6 +214,13 @@ class _Body:
     def _refused(self, error: SigningError) -> SigningError:
         self.refusal, self._ended = error, True
         return error
+
+
+def _unspeakable(scope: Scope) -> SigningError | None:
+    """No name has a zero byte, and PostgreSQL takes none."""
+    if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+        return Invalid("The address has a zero byte in it.", code="address")
+    return None
 
 
 def _too_large(most: int) -> TooLarge:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from policies.decision import Decision
 from signing_service import confirmation
 from signing_service.batches import Batch
+from signing_service.front.forms import Line
 from signing_service.front.problems import MEDIA_TYPE
 from signing_service.signing_requests import SigningRequest, State
 from signing_service.submission import Decided
@@ -147,7 +148,7 @@ class ConfirmationForm(BaseModel):
 class ReasonForm(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "Sai số liệu ở trang 2"}})
 
-    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    reason: Annotated[Line, Field(min_length=1, max_length=1000)]
 
 
 class BatchForm(BaseModel):
@@ -155,7 +156,8 @@ class BatchForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"signing_requests": [REQUEST_ID]}})
 
-    signing_requests: Annotated[list[Annotated[str, Field(max_length=40)]], Field(min_length=1, max_length=MAX_LINES)]
+    signing_requests: Annotated[
+        list[Annotated[str, Field(pattern="^sr_[0-9a-f]{32}$")]], Field(min_length=1, max_length=MAX_LINES)]
 
 
 class BatchLine(BaseModel):

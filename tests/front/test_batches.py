@@ -124,7 +124,7 @@ def test_a_batch_is_all_or_nothing_when_it_is_made(world: World, office: Client)
 
 @pytest.mark.parametrize("count", [0, 201])
 def test_a_batch_has_one_to_two_hundred_lines(town: Any, count: int) -> None:
-    answer = town.office.asks("POST", BATCHES, json={"signing_requests": [f"sr_{each}" for each in range(count)]})
+    answer = town.office.asks("POST", BATCHES, json={"signing_requests": [f"sr_{each:032x}" for each in range(count)]})
     assert [each["field"] for each in told(answer, 400)["errors"]] == ["signing_requests"]
 
 

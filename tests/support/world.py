@@ -120,20 +120,22 @@ def told(answer: httpx.Response, status: int) -> dict[str, Any]:
 class World:
     """Both halves in one process, speaking through the same messages and the same database."""
 
-    def __init__(self, stage: Stage, directory: Path) -> None:
+    def __init__(self, stage: Stage, directory: Path, url: str | None) -> None:
         self.stage, self.directory = stage, directory
         self.clock = Clock()
         self.device = MemoryDevice()
-        self.url = f"sqlite:///{directory / 'signing.db'}"
-        shutil.copyfile(stage.empty_database, directory / "signing.db")
+        if url is None:
+            shutil.copyfile(stage.empty_database, directory / "signing.db")
+        self.url = url or f"sqlite:///{directory / 'signing.db'}"
         self.city = City(signer_runtime(self.url, directory, self.device, self.clock), self.clock)
         self._stack = AsyncExitStack()
         self._documents: dict[str, bytes] = {}
 
     @classmethod
     @contextmanager
-    def open(cls, stage: Stage, directory: Path, **settings: Any) -> Iterator[World]:
-        world = cls(stage, directory)
+    def open(cls, stage: Stage, directory: Path, *, url: str | None = None, **settings: Any) -> Iterator[World]:
+        """A world on SQLite, or on the migrated database at `url`; the other settings are the front's."""
+        world = cls(stage, directory, url)
         try:
             stage.run(world._start(settings))
             yield world
