@@ -1,0 +1,71 @@
+# What you can ask for; `make help` lists it. Everything works on a fresh Debian 12 or Ubuntu 24.04.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+# PROBE:PACKAGE; a package is installed when its probe is not there (tools/install-missing)
+FOR_DEMO := softhsm2-util:softhsm2 pdfsig:poppler-utils qpdf:qpdf openssl:openssl \
+	/usr/share/fonts/truetype/liberation:fonts-liberation
+FOR_TESTS := $(FOR_DEMO) /usr/lib/postgresql/*/bin/initdb:postgresql setpriv:util-linux cc:gcc \
+	/usr/include/stdlib.h:libc6-dev p11-kit:p11-kit \
+	/usr/lib/*/pkcs11/p11-kit-client.so:p11-kit-modules /usr/lib/*/pkcs11-spy.so:opensc-pkcs11
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check lint bench crash faults clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Put the locked dependencies, checked by hash, into .venv
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	@tools/install-missing "$$($(PYTHON) -c 'import ensurepip; print(ensurepip.__file__)' 2>/dev/null || echo /missing):python3-venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/signing-service.pth"
+	@printf '#!/bin/sh\nexec "$(CURDIR)/$(BIN)/python" -m signing_service "$$@"\n' > $(BIN)/signing-service
+	@chmod +x $(BIN)/signing-service
+	@touch $(READY)
+
+demo: $(READY) ## Set a server up, sign a document, have others judge it: one minute, left in var/demo
+	@tools/install-missing $(FOR_DEMO)
+	@$(BIN)/signing-service demo
+
+run: $(READY) ## The same server, kept running: what to type, and a QR code to scan
+	@tools/install-missing $(FOR_DEMO)
+	@$(BIN)/signing-service demo --stay --directory var/run
+
+test: $(READY) ## All tests, with a real SoftHSM, SQLite and PostgreSQL
+	@tools/install-missing $(FOR_TESTS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: $(READY) ## Style, types, and which package may import which
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint ## Everything that must hold: lint, and all tests with none skipped and their coverage
+	@tools/install-missing $(FOR_TESTS)
+	@$(BIN)/coverage erase
+	@SIGNING_TESTS_MUST_RUN=1 $(BIN)/coverage run -m pytest -q -n $(WORKERS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --skip-empty
+
+bench: $(READY) ## How fast it is, and what each part costs
+	@tools/install-missing $(FOR_TESTS)
+	@PYTHONPATH=. $(BIN)/python -m tests.bench
+
+crash: $(READY) ## Kill it at every step, on both databases: nothing lost, nothing signed twice
+	@tools/install-missing $(FOR_TESTS)
+	@SIGNING_CAMPAIGN=full $(BIN)/python -m pytest -q tests/crash
+
+faults: $(READY) ## Take the device, the database and the disk away, and give them back
+	@tools/install-missing $(FOR_TESTS)
+	@SIGNING_CAMPAIGN=full $(BIN)/python -m pytest -q tests/hsm tests/signer -k "fault or outage or away or hang or lost"
+
+clean: ## Remove what was made, and nothing else
+	@rm -rf var .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
