@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hsm.algorithms import Algorithm
@@ -34,7 +34,6 @@ from signing_service.db.tables import (
     timestamp_token,
 )
 from signing_service.errors import NotFound, SigningError, Unavailable
-from signing_service.ids import draw
 from signing_service.pdf import Completed, CompleteOrder, Level, Refused
 from signing_service.receipts import receipt
 from signing_service.tlog.entries import canonical
@@ -43,7 +42,8 @@ from signing_service.wire.messages import IssueTimestamp, TimestampIssued
 if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
 
-__all__ = ["enqueue", "find_request", "finish", "insert_absent", "own_certificates", "pause", "receipt"]
+__all__ = ["enqueue", "find_request", "finish", "insert_absent", "own_certificates", "pause",
+           "postpone", "receipt"]
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ async def finish(rt: Runtime, request_id: str) -> bool:
             await _complete(rt, work)
     except (SigningError, Refused) as error:
         log.warning("%s is not finished yet: %s", request_id, error)
-        await rt.db.run(_postpone, rt, request_id, str(error), rt.clock())
+        await rt.db.run(postpone, rt, request_id, str(error), rt.clock())
     return await rt.db.run(_is_signed, rt, request_id)
 
 
@@ -160,7 +160,7 @@ def _remember_document(tx: Connection, made: Completed, now: datetime) -> None:
     tx.execute(update(document).where(document.c.digest == made.digest).values(swept_at=None))
 
 
-def _postpone(rt: Runtime, request_id: str, error: str, now: datetime) -> None:
+def postpone(rt: Runtime, request_id: str, error: str, now: datetime) -> None:
     """Write down why, and when to try again; past its lifetime the request ends as `failed`, on record."""
     with rt.db.write() as tx:
         row = find_request(tx, request_id)
@@ -263,18 +263,24 @@ def _keep_first(rt: Runtime, work: Unfinished, token: Token, now: datetime) -> T
 def enqueue(tx: Connection, rt: Runtime, request_row: Any, now: datetime) -> None:
     """Tell the client, if it wants to be told, that this request ended: in the transaction that ended it.
 
-    The message says what the row says *now*, inside this transaction, whatever `request_row` said before.
+    Done again, it does nothing. The message says what the row says *now*, inside this transaction, whatever
+    `request_row` said before.
     """
     row = find_request(tx, request_row.id)
     listener = tx.execute(
         select(client.c.webhook_url).where(client.c.id == row.client_id, client.c.state == "active")).first()
     if listener is None or not listener.webhook_url:
         return
-    event_id = draw("ev")
-    tx.execute(insert(outbox).values(
-        id=event_id, client_id=row.client_id, signing_request_id=row.id, url=listener.webhook_url,
-        body=canonical(_notice(event_id, row, now)).decode(), next_at=now, created_at=now,
-    ))
+    event_id = _event_id(row)
+    insert_absent(tx, outbox, {
+        "id": event_id, "client_id": row.client_id, "signing_request_id": row.id, "url": listener.webhook_url,
+        "body": canonical(_notice(event_id, row, now)).decode(), "next_at": now, "created_at": now,
+    })
+
+
+def _event_id(row: Any) -> str:
+    """One end of one request is one event, however often and by whomever it is announced."""
+    return "ev_" + hashlib.sha256(f"{row.id} {row.state}".encode()).hexdigest()[:32]
 
 
 def _notice(event_id: str, row: Any, now: datetime) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from signing_service import inspection, receipts, reports, verification
 from signing_service.errors import FieldError, Invalid
-from signing_service.front.authorities import trust_roots
 from signing_service.front.callers import Guarded, Known
 from signing_service.front.forms import FORM_LIMITS
 from signing_service.front.rest import Held
@@ -83,8 +82,7 @@ async def get_entry(entry_id: str, caller: Known, rt: Held) -> JSONResponse:
 async def find_document(caller: Known, rt: Held, file: Annotated[UploadFile, File()]) -> JSONResponse:
     draft = await asyncio.to_thread(rt.documents.receive, file.file)
     try:
-        roots = await asyncio.to_thread(trust_roots, rt.settings.trust_roots)
-        found = await inspection.find_document(rt, caller, draft.path, roots, caller.client_id)
+        found = await inspection.find_document(rt, caller, draft.path, rt.authorities.roots, caller.client_id)
     finally:
         await asyncio.to_thread(rt.documents.drop, draft)
     return JSONResponse(_found(found))

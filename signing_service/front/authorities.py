@@ -45,6 +45,11 @@ class Authorities:
         self._policy, self._tolerance, self._deadline = policy, tolerance, deadline
 
     @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The certificates (DER) that this installation trusts, read once at the start."""
+        return self._roots
+
+    @property
     def configured(self) -> bool:
         return bool(self._urls)
 
@@ -106,6 +111,8 @@ def trust_roots(folder: Path | None) -> tuple[bytes, ...]:
     """The certificates (DER) in a directory of PEM and DER files. ValueError names the file that is neither."""
     if folder is None:
         return ()
+    if not folder.is_dir():
+        raise ValueError(f"trust_roots {folder} is not a directory")
     found = [each for each in sorted(folder.iterdir()) if each.suffix.lower() in {".pem", ".crt", ".cer", ".der"}]
     return tuple(dict.fromkeys(der for each in found for der in _read(each)))
 

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, exists, or_, select, update
 
 from signing_service import delivery
 from signing_service.audit import Event, Fact, record
-from signing_service.db.tables import job_lease, signature, signing_request
+from signing_service.db.tables import client, job_lease, outbox, signature, signing_request
 from signing_service.errors import SigningError
 from signing_service.front import sweeping, webhooks
 from signing_service.front.runtime import Runtime
@@ -29,6 +29,7 @@ LEASE = timedelta(minutes=2)     # longer than a pass; when its holder dies the 
 BATCH = 100                      # rows of one transaction
 GRACE = timedelta(seconds=3)     # the front that confirmed finishes by itself; jobs take what it left
 FINISHING_AT_ONCE = 2
+NEWS = timedelta(days=1)         # what ended before is no news to a client that was given a webhook since
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,30 @@ def _expire_one(tx: Connection, rt: Runtime, request_id: str, now: datetime) -> 
     return True
 
 
+# -------------------------------------------------------------------------------------------------- announcements
+
+
+async def announce(rt: Runtime) -> int:
+    """Requests that the signer ended (the policy or the device said no at the last moment, or nobody knows what the
+    device did): it has no outbox, so their clients are told from here."""
+    return await rt.db.run(_announce, rt, rt.clock())
+
+
+def _announce(rt: Runtime, now: datetime) -> int:
+    untold = ~exists().where(outbox.c.signing_request_id == signing_request.c.id)
+    with rt.db.write() as tx:
+        ended = tx.execute(
+            select(signing_request.c.id)
+            .join(client, client.c.id == signing_request.c.client_id)
+            .where(signing_request.c.state.in_(("failed", "denied")), signing_request.c.ended_at > now - NEWS,
+                   client.c.webhook_url.is_not(None), client.c.state == "active", untold)
+            .limit(BATCH)
+        ).all()
+        for row in ended:
+            delivery.enqueue(tx, rt, row, now)
+    return len(ended)
+
+
 # ------------------------------------------------------------------------------------------------------ finishing
 
 
@@ -138,9 +163,21 @@ async def finish(rt: Runtime) -> int:
 
     async def one(request_id: str) -> bool:
         async with slots:
-            return await delivery.finish(rt, request_id)
+            return await _finish_one(rt, request_id)
 
     return sum(await asyncio.gather(*(one(request_id) for request_id in waiting)))
+
+
+async def _finish_one(rt: Runtime, request_id: str) -> bool:
+    """One of them. What nobody foresaw must neither hold up the others nor be tried again every two seconds."""
+    try:
+        return await delivery.finish(rt, request_id)
+    except SigningError as error:
+        log.warning("%s could not be finished: %s", request_id, error.message)
+    except Exception:
+        log.exception("%s could not be finished", request_id)
+        await rt.db.run(delivery.postpone, rt, request_id, "An unforeseen error; see the log.", rt.clock())
+    return False
 
 
 def _waiting(rt: Runtime, now: datetime) -> list[str]:
@@ -156,6 +193,7 @@ def _waiting(rt: Runtime, now: datetime) -> list[str]:
 
 JOBS = (
     Job("expiry", timedelta(seconds=5), expire),
+    Job("announcements", timedelta(seconds=5), announce),
     Job("finishing", timedelta(seconds=2), finish),
     Job("webhooks", timedelta(seconds=1), webhooks.deliver_due),
     Job("sweep", timedelta(minutes=10), sweeping.sweep),

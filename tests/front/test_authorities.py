@@ -167,6 +167,11 @@ def test_trust_roots_are_read_from_a_directory(tmp_path: Path, make: Callable[[]
     assert trust_roots(tmp_path) == (CA.root,)
 
 
+def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="elsewhere"):
+        trust_roots(tmp_path / "elsewhere")
+
+
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
     with pytest.raises(ValueError, match=r"broken\.pem"):

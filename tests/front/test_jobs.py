@@ -116,6 +116,52 @@ def test_what_failed_is_tried_again_later_and_later(tmp_path: Path) -> None:
     tell(tmp_path, story)
 
 
+def test_what_nobody_foresaw_is_put_off_like_everything_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(it: Hall) -> None:
+        bad = await it.confirmed()
+        it.pool.broken = RuntimeError("a bug")
+        it.clock.forward(5)
+        assert await jobs.finish(it.rt) == 0
+        assert it.row(bad).finish_after > it.clock()
+        assert "a bug" in caplog.text
+        it.pool.broken = None
+        it.clock.at = it.row(bad).finish_after
+        assert await jobs.finish(it.rt) == 1
+
+    tell(tmp_path, story)
+
+
+# -------------------------------------------------------------------------------------------------- announcements
+
+
+@pytest.mark.parametrize("state", ["failed", "denied"])
+def test_what_the_signer_ended_is_announced_once(tmp_path: Path, state: str) -> None:
+    async def story(it: Hall) -> None:
+        it.listens("https://client.example.vn/hook")
+        for ended in (it.clock(), it.clock() - 2 * DAY):
+            await submitted(it, state=state, ended_at=ended, reason="why")
+        assert await asyncio.gather(*(jobs.announce(it.rt) for _ in range(3))) in ([1, 0, 0], [0, 1, 0], [0, 0, 1])
+        assert await jobs.announce(it.rt) == 0
+        with it.rt.db.read() as tx:
+            notice = json.loads(tx.execute(select(outbox.c.body)).scalar_one())
+        assert (notice["type"], notice["signing_request"]["reason"]) == (f"signing-request.{state}", "why")
+
+    tell(tmp_path, story)
+
+
+def test_an_end_is_one_event_whoever_announces_it(tmp_path: Path) -> None:
+    async def story(it: Hall) -> None:
+        it.listens("https://client.example.vn/hook")
+        request_id = await submitted(it, state="failed", ended_at=it.clock())
+        for _ in range(3):
+            with it.rt.db.write() as tx:
+                delivery.enqueue(tx, it.rt, delivery.find_request(tx, request_id), it.clock())
+        with it.rt.db.read() as tx:
+            assert len(tx.execute(select(outbox)).all()) == 1
+
+    tell(tmp_path, story)
+
+
 # --------------------------------------------------------------------------------------------------------- leases
 
 
@@ -320,7 +366,8 @@ def test_every_job_can_be_run_once_by_hand(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
         request_id = await it.confirmed()
         it.clock.forward(5)
-        assert await jobs.run_once(it.rt) == {"expiry": 0, "finishing": 1, "webhooks": 0, "sweep": 0}
+        assert await jobs.run_once(it.rt) == {
+            "expiry": 0, "announcements": 0, "finishing": 1, "webhooks": 0, "sweep": 0}
         with it.rt.db.write() as tx:
             tx.execute(update(signing_request).values(signed_digest=it.row(request_id).signed_digest))
         assert await delivery.finish(it.rt, request_id)
