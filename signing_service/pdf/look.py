@@ -12,6 +12,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.fields import MDPPerm
 from pyhanko.sign.validation import read_certification_data
 
+from signing_service.pdf.marks import secret_mark
 from signing_service.pdf.reading import entry, feed, reader_of, refusing
 from signing_service.pdf.screen import Screening
 from signing_service.pdf.signatures import Standing, standings
@@ -31,6 +32,7 @@ def look(path: Path, limits: Limits) -> Look:
         with refusing():
             screening = _screened(reader, limits)
             earlier = _earlier(reader, limits)
+        mark = _mark(screening.first_page)
         fingerprint = hashlib.sha256()
         size = feed(document, fingerprint)
         return Look(
@@ -43,6 +45,7 @@ def look(path: Path, limits: Limits) -> Look:
             signatures=tuple(_shown(each) for each in earlier),
             forms=screening.forms,
             warnings=tuple(sorted(screening.warnings | _signature_warnings(earlier))),
+            secret_mark=mark,
         )
 
 
@@ -64,6 +67,16 @@ def _earlier(reader: PdfFileReader, limits: Limits) -> list[Standing]:
             "The document was certified so that nothing may be added, not even a signature.",
         )
     return earlier
+
+
+def _mark(page: generic.DictionaryObject | None) -> str | None:
+    """The search for a mark never refuses a document that is otherwise good: what it cannot read, it cannot find."""
+    try:
+        return secret_mark(page) if page is not None else None
+    except MemoryError:
+        raise
+    except Exception:  # fonts and content streams of the wild; the document as a whole was read without trouble
+        return None
 
 
 def _shown(standing: Standing) -> EarlierSignature:

@@ -34,6 +34,7 @@ class Screening:
         self.reader = reader
         self.limits = limits
         self.pages = 0
+        self.first_page: Dict | None = None
         self.forms = False
         self.warnings: set[str] = set()
         self._visited = 0
@@ -86,6 +87,7 @@ class Screening:
                 waiting += [(kids.raw_get(at), depth + 1) for at in reversed(range(len(kids)))]
             else:
                 self.pages += 1
+                self.first_page = self.first_page or node
                 self._room(self.pages, self.limits.pages, "too-many-pages", "pages")
                 yield node
         if not self.pages:

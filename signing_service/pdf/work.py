@@ -65,6 +65,7 @@ class Look:
     signatures: tuple[EarlierSignature, ...]
     forms: bool
     warnings: tuple[str, ...]
+    secret_mark: str | None = None      # MẬT, TỐI MẬT or TUYỆT MẬT seen on the first page (best effort, `pdf.marks`)
 
 
 class Level(StrEnum):

@@ -34,6 +34,11 @@ _TEXT: Final = "Báo cáo tình hình ký số tháng 11 năm 2026 của phườ
 _HTML: Final = f"""<!doctype html><html lang="vi"><head><meta charset="utf-8"><title>Báo cáo</title>
 <style>@page {{ size: A4 }} body {{ font-family: "Liberation Serif" }}</style></head>
 <body><h1>BÁO CÁO</h1><p>{_TEXT}.</p></body></html>"""
+_ODF: Final = "urn:oasis:names:tc:opendocument:xmlns"
+_FODT: Final = f"""<?xml version="1.0" encoding="UTF-8"?>
+<office:document xmlns:office="{_ODF}:office:1.0" xmlns:text="{_ODF}:text:1.0" office:version="1.3"
+ office:mimetype="application/vnd.oasis.opendocument.text"><office:body><office:text>
+<text:p>BÁO CÁO</text:p><text:p>{_TEXT}.</text:p></office:text></office:body></office:document>"""
 _SVG: Final = f"""<svg xmlns="http://www.w3.org/2000/svg" width="595" height="842">
 <rect x="40" y="40" width="515" height="2"/>
 <text x="60" y="90" font-family="Liberation Serif" font-size="16">{_TEXT}</text></svg>"""
@@ -72,10 +77,10 @@ def weasyprint(path: Path) -> None:
 
 def libreoffice(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "source.html"
-        source.write_text(_HTML)
-        _run("soffice", f"-env:UserInstallation=file://{folder}/profile", "--headless", "--convert-to",
-             "pdf:writer_web_pdf_Export", "--outdir", folder, str(source))
+        source = Path(folder) / "source.fodt"
+        source.write_text(_FODT)
+        _run("soffice", f"-env:UserInstallation=file://{folder}/profile", "--headless", "--convert-to", "pdf",
+             "--outdir", folder, str(source))
         shutil.copyfile(Path(folder) / "source.pdf", path)
 
 

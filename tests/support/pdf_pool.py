@@ -50,9 +50,13 @@ async def killed_and_buried(pids: list[int]) -> None:
         os.kill(pid, signal.SIGKILL)
     for _ in range(1000):
         await asyncio.sleep(0.02)  # the loop hears of the burial a moment after it
-        if not any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        if not _any_left(pids):
             break
     await asyncio.sleep(0.02)
+
+
+def _any_left(pids: list[int]) -> bool:
+    return any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def _command(pid: str) -> bytes:
