@@ -1,0 +1,125 @@
+"""The whole way as processes, and kill -9 between all its steps, on both databases.
+
+Whatever dies wherever: nothing is lost, nothing is signed without a record or twice, what has an outcome is
+finished, and after a restart the request is in a state one can explain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from signing_service.db.migrate import upgrade
+from tests.support import postgres
+from tests.support.service import PLAN, Service, until
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    directory = tmp_path_factory.mktemp("service")
+    url = f"sqlite:///{directory / 'signing.db'}" if request.param == "sqlite" else postgres.fresh_database()
+    upgrade(url)
+    made = Service(directory, url, fronts=2)
+    made.officials = [made.official(f"Người thứ {n}") for n in range(len(STEPS) + 3)]  # type: ignore[attr-defined]
+    made.start()
+    yield made
+    made.check()
+    made.close()
+
+
+SIGNER = "signing_service.signer"
+CONFIRMATIONS = f"{SIGNER}.confirmations:Confirmations"
+STEPS = {
+    "signer, attempt not yet counted": ("signer", f"before:{CONFIRMATIONS}._count", "pending"),
+    "signer, attempt counted (W2a)": ("signer", f"after:{CONFIRMATIONS}._count", "pending"),
+    "signer, code known to be right": ("signer", f"after:{CONFIRMATIONS}._evaluate", "pending"),
+    "signer, intents written (W3)": ("signer", f"after:{CONFIRMATIONS}._intend", "failed"),
+    "signer, the device has signed": ("signer", f"after:{SIGNER}.intents:perform", "failed"),
+    "signer, outcome recorded (W4)": ("signer", f"after:{CONFIRMATIONS}._conclude", "signed"),
+    "signer, timestamp made": ("signer", f"after:{SIGNER}.timestamps:issue_all", "signed"),
+    "signer, entries about to get their place": ("signer", f"before:{SIGNER}.sequencer:_write",
+                                                 "signed pending failed"),
+    "front, tail stored": ("front0", "after:signing_service.confirmation:_prepared", "pending"),
+    "front, signer has answered": ("front0", "after:signing_service.wire.client:SignerClient.ask", "signed"),
+    "front, before finishing": ("front0", "before:signing_service.delivery:finish", "signed"),
+    "front, timestamp stored": ("front0", "after:signing_service.delivery:_keep_first", "signed"),
+    "front, signed document stored": ("front0", "before:signing_service.delivery:_signed", "signed"),
+    "front, signed (W5)": ("front0", "after:signing_service.delivery:_signed", "signed"),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_process_killed_at_this_step_costs_nobody_a_signature(service: Service, name: str) -> None:
+    process, step, expected = STEPS[name]
+    official = service.officials[list(STEPS).index(name)]  # type: ignore[attr-defined]
+    request = service.submits(official, front=1)
+    service.arm(process, step)
+    heard = "nothing"
+    with contextlib.suppress(httpx.HTTPError):  # the front dies with the answer
+        heard = service.confirms(official, request, front=0).text
+    until(lambda: service.running[process].process.poll() is not None, 20, f"{process} was killed ({heard})")
+    service.run(process)
+    service.await_ready(0)
+    ended = until(lambda: service.state(request) in ("signed", "failed", "pending") and service.open_intents() == 0
+                  and service.state(request), 40, "an explicable state")
+    assert ended in expected.split()
+    if ended == "signed":
+        assert service.signed_document(request).startswith(PLAN.read_bytes())
+    service.check()
+
+
+def test_the_signed_document_is_believed_by_others(service: Service, tmp_path: Path) -> None:
+    official = service.officials[-2]  # type: ignore[attr-defined]
+    request = service.submits(official)
+    answer = service.confirms(official, request)
+    assert answer.status_code == 200, answer.text
+    until(lambda: service.state(request) == "signed", 20, "signed")
+    signed = tmp_path / "signed.pdf"
+    signed.write_bytes(service.signed_document(request))
+    shown = subprocess.run(["pdfsig", signed], capture_output=True, text=True, check=False).stdout
+    assert "Total document signed" in shown
+    assert "Signature is Valid" in shown
+    subprocess.run(["qpdf", "--check", signed], check=True, capture_output=True)
+
+
+def test_a_pdf_worker_killed_at_work_is_replaced_and_the_request_goes_on(service: Service) -> None:
+    official = service.officials[-3]  # type: ignore[attr-defined]
+    request = service.submits(official)
+    children = subprocess.run(["pgrep", "-P", str(service.running["front0"].process.pid)],
+                              capture_output=True, text=True, check=True).stdout.split()
+    assert children
+    subprocess.run(["kill", "-9", *children], check=True)
+    answer = service.confirms(official, request)
+    if answer.status_code != 200:  # the worker it was given died under it: nothing was asked of the signer
+        assert answer.status_code == 503, answer.text
+        answer = service.confirms(official, request)
+    assert answer.status_code == 200, answer.text
+    until(lambda: service.state(request) == "signed", 20, "signed")
+
+
+def test_one_code_presented_a_hundred_times_over_two_fronts_is_accepted_once(service: Service) -> None:
+    official = service.officials[-1]  # type: ignore[attr-defined]
+    requests = [service.submits(official, front=n % 2) for n in range(4)]
+    code = official.code(datetime.now(UTC))
+    tokens = [service.token(0), service.token(1)]
+
+    def present(number: int) -> int:
+        answer = httpx.post(
+            service.at(f"/api/v1/signing-requests/{requests[number % 4]}/confirm", number % 2), timeout=60,
+            json={"code": code}, headers={"Authorization": f"Bearer {tokens[number % 2]}"})
+        return answer.status_code
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(present, range(100)))
+    until(lambda: service.open_intents() == 0, 20, "outcomes")
+    states = [service.state(each) for each in requests]
+    assert sorted(states).count("pending") == 3
+    assert len({"signed", "finishing"} & set(states)) == 1
+    service.check()

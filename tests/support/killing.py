@@ -1,0 +1,93 @@
+"""Run one of our processes so that it can be killed, without warning, at a named step.
+
+    python -m tests.support.killing ARMED signer
+
+A step is `before:` or `after:` a function of STEPS. When the file ARMED names it, the process removes the file and
+sends itself SIGKILL: no handler runs, nothing is flushed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STEPS = {
+    "signer": (
+        "signing_service.signer.confirmations:Confirmations._count",
+        "signing_service.signer.confirmations:Confirmations._evaluate",
+        "signing_service.signer.confirmations:Confirmations._intend",
+        "signing_service.signer.confirmations:Confirmations._conclude",
+        "signing_service.signer.intents:perform",
+        "signing_service.signer.timestamps:issue_all",
+        "signing_service.signer.sequencer:_write",
+    ),
+    "front": (
+        "signing_service.submission:_write_request",
+        "signing_service.confirmation:_prepared",
+        "signing_service.wire.client:SignerClient.ask",
+        "signing_service.delivery:finish",
+        "signing_service.delivery:_keep_first",
+        "signing_service.delivery:_signed",
+    ),
+    "jobs": (
+        "signing_service.delivery:finish",
+        "signing_service.delivery:_signed",
+    ),
+}
+
+
+def main(armed: str, *command: str) -> None:
+    for name in STEPS[command[0]]:
+        _patch(name, Path(armed))
+    from signing_service.cli.main import main as run
+
+    sys.argv = ["signing-service", *command]
+    run()
+
+
+def _patch(name: str, armed: Path) -> None:
+    module, _, path = name.partition(":")
+    *outer, function = path.split(".")
+    place: Any = importlib.import_module(module)
+    for part in outer:
+        place = getattr(place, part)
+    setattr(place, function, _killing(getattr(place, function), name, armed))
+
+
+def _killing(original: Callable[..., Any], name: str, armed: Path) -> Callable[..., Any]:
+    def strike(when: str) -> None:
+        try:
+            if armed.read_text() != f"{when}:{name}":
+                return
+            armed.unlink()
+        except FileNotFoundError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if asyncio.iscoroutinefunction(original):
+        @functools.wraps(original)
+        async def waiting(*args: Any, **kwargs: Any) -> Any:
+            strike("before")
+            result = await original(*args, **kwargs)
+            strike("after")
+            return result
+        return waiting
+
+    @functools.wraps(original)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        strike("before")
+        result = original(*args, **kwargs)
+        strike("after")
+        return result
+    return plain
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
