@@ -15,6 +15,8 @@ from policies.decision import Level, Secrecy, Urgency, document_type
 from signing_service.submission import Submission
 
 DEFAULT_NAME = "document.pdf"
+LONGEST_NAME = 200
+LONGEST_SUFFIX = 10  # what follows the last dot of a longer one is part of a sentence
 FORM_LIMITS: _FormLimits = {"max_files": 1, "max_fields": 30, "max_part_size": 16_384}
 
 
@@ -89,6 +91,6 @@ def clean_name(name: str) -> str:
     name = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
     shown = "".join(each for each in name if unicodedata.category(each)[0] != "C" and each not in '<>:"|?*').strip(" .")
     stem, dot, suffix = shown.rpartition(".")
-    if not dot or not stem:
-        return shown[:200] or DEFAULT_NAME
-    return f"{stem[:199 - len(suffix[:10])]}.{suffix[:10]}"
+    if not dot or len(suffix) > LONGEST_SUFFIX:
+        return shown[:LONGEST_NAME].strip(" .") or DEFAULT_NAME
+    return f"{stem[:LONGEST_NAME - 1 - len(suffix)].rstrip(' .')}.{suffix}"

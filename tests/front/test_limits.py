@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -252,25 +253,49 @@ def test_too_many_long_polls_are_refused(world: World, office: Client) -> None:
         world.stage.run(type(world.rt.watch)(world.rt.db, most=0).moved("sr_1", "pending", 1))
 
 
-def test_who_connects_and_says_nothing_is_hung_up_on_and_others_are_served() -> None:
-    class Impatient(PatientProtocol):
-        header_seconds = 0.05
+class Impatient(PatientProtocol):
+    header_seconds = 0.05
 
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[tuple[str, int]]:
+    """A real server on a port of its own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=Impatient, lifespan="off", log_config=None, ws="none")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    yield listener.getsockname()
+    server.should_exit = True
+    await serving
+
+
+async def says(address: tuple[str, int], *words: bytes) -> bytes:
+    """Say this on a fresh connection and hear everything until it is closed."""
+    reader, writer = await asyncio.open_connection(*address)
+    for each in words:
+        writer.write(each)
+    heard = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    return heard
+
+
+def test_who_connects_and_says_nothing_is_hung_up_on_and_others_are_served() -> None:
     async def story() -> None:
-        listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(answers_ok, http=Impatient, lifespan="off", log_config=None, ws="none")
-        server = uvicorn.Server(config)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        silent, half = [await asyncio.open_connection(*listener.getsockname()) for _ in range(2)]
-        half[1].write(b"GET / HTTP/1.1\r\nHost: a")
-        for reader, writer in (silent, half):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
-            writer.close()
-        reader, writer = await asyncio.open_connection(*listener.getsockname())
-        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 200")
-        writer.close()
-        server.should_exit = True
-        await serving
+        async with served(answers_ok) as address:
+            assert await says(address) == b""
+            assert await says(address, b"GET / HTTP/1.1\r\nHost: a") == b""
+            assert (await says(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).startswith(
+                b"HTTP/1.1 200")
+
+    asyncio.run(story())
+
+
+def test_a_body_of_two_gigabytes_is_answered_and_hung_up_on_before_it_is_sent() -> None:
+    async def story() -> None:
+        async with served(Bounds(reads_everything, settings())) as address:
+            declared = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2147483648\r\nExpect: 100-continue\r\n\r\n"
+            assert (await says(address, declared)).startswith(b"HTTP/1.1 413")
+            chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            assert (await says(address, chunked, b"800\r\n" + b"x" * 0x800 + b"\r\n")).startswith(b"HTTP/1.1 413")
 
     asyncio.run(story())

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from signing_service.front.forms import clean_name
 from tests.support.world import PLAN, Client, World, plan, told
 
 DOCUMENTS = PLAN.parent
@@ -38,15 +37,6 @@ REFUSED_FILES = {
     "no PDF at all": (b"hello, I am a text", "not-a-pdf"),
     "nothing": (b"", "not-a-pdf"),
     "a PDF that was cut off": (plan()[: len(plan()) // 2], "truncated"),
-}
-FILE_NAMES = {
-    "an ordinary one": ("ke-hoach.pdf", "ke-hoach.pdf"),
-    "Vietnamese letters": ("Kế hoạch số 201.pdf", "Kế hoạch số 201.pdf"),
-    "a path": ("../../etc/passwd.pdf", "passwd.pdf"),
-    "a path of another system": ("C:\\Users\\an\\ke hoach.pdf", "ke hoach.pdf"),
-    "only dots": ("..", "document.pdf"),
-    "a direction mark that hides the suffix": ("ke-hoach\u202efdp.exe", "ke-hoachfdp.exe"),
-    "three hundred characters": ("k" * 300 + ".pdf", "k" * 196 + ".pdf"),
 }
 
 
@@ -123,11 +113,6 @@ def test_hostile_documents_are_refused_and_leave_no_file(town: Any, file: Path) 
     answer = town.office.tries_to_submit(town.official, file.read_bytes())
     assert answer.status_code in (400, 403)
     assert town.world.files() == []
-
-
-@pytest.mark.parametrize(("name", "kept"), FILE_NAMES.values(), ids=FILE_NAMES)
-def test_a_file_name_becomes_harmless(name: str, kept: str) -> None:
-    assert clean_name(name) == kept
 
 
 def test_what_the_policy_does_not_permit_is_denied_with_findings_and_recorded(world: World, office: Client) -> None:
