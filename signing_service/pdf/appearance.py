@@ -24,10 +24,11 @@ from pyhanko.sign.fields import SigFieldSpec
 from pyhanko.sign.signers.cms_embedder import SigAppearanceSetup
 from pyhanko.stamp import TextStampStyle
 
-from signing_service.pdf.fonts import font_for
+from signing_service.pdf.fonts import embeddable, font_for
 from signing_service.pdf.work import Appearance, Box, Refused
 
 _FONT_SIZE: Final = 10
+_LEADING: Final = 12
 _LARGEST_COORDINATE: Final = 14_400.0  # ISO 32000-2 annex C: 200 inches
 _MARGINS: Final = Margins(2, 2, 2, 2)
 _LINES: Final = 12
@@ -90,7 +91,7 @@ class _Embedded(FontEngineFactory):
             obj_stream = writer.prepare_object_stream()  # type: ignore[no-untyped-call]  # not annotated
         return GlyphAccumulator(
             writer=writer,
-            font_handle=io.BytesIO(self.font.read_bytes()),
+            font_handle=io.BytesIO(embeddable(self.font)),
             font_size=_FONT_SIZE,
             obj_stream=obj_stream,
         )
@@ -102,7 +103,7 @@ def _style(font: Path) -> TextStampStyle:
         background=None,
         stamp_text="%(text)s",
         text_box_style=TextBoxStyle(
-            font=_Embedded(font), font_size=_FONT_SIZE
+            font=_Embedded(font), font_size=_FONT_SIZE, leading=_LEADING
         ),
         inner_content_layout=SimpleBoxLayoutRule(
             x_align=AxisAlignment.ALIGN_MIN, y_align=AxisAlignment.ALIGN_MID, margins=_MARGINS

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
 from pathlib import Path
 
 import pikepdf
 import pytest
+from fontTools.subset import Options, Subsetter
+from fontTools.ttLib import TTFont
 
 from signing_service.pdf.fonts import font_for
 from signing_service.pdf.work import Appearance, Box, Refused
@@ -55,9 +58,6 @@ def test_a_font_without_vietnamese_letters_is_passed_over(tmp_path: Path) -> Non
 
 
 def font_without_vietnamese(folder: Path) -> Path:
-    from fontTools.subset import Options, Subsetter
-    from fontTools.ttLib import TTFont
-
     with TTFont(font_for("UBND", None)) as font:
         options = Options()
         options.drop_tables += ["FFTM"]
@@ -82,6 +82,26 @@ def test_a_visible_signature_keeps_its_font_with_it(tmp_path: Path) -> None:
         assert "/FontFile2" in font.DescendantFonts[0].FontDescriptor
         assert "/ToUnicode" in font
         assert [float(each) for each in field.Rect] == [330, 560, 555, 625]
+
+
+def test_letters_stand_as_far_apart_as_their_font_says(tmp_path: Path) -> None:
+    signed = a_signatory().signs(DOCUMENT, tmp_path / "signed.pdf", appearance=Appearance(BOX, LINES))
+    with pikepdf.open(signed) as document:
+        (font,) = document.Root.AcroForm.Fields[0].AP.N.Resources.Font.values()
+        descendant = font.DescendantFonts[0]
+        widths = widths_of(list(descendant.W))
+        file = io.BytesIO(descendant.FontDescriptor.FontFile2.read_bytes())
+    with TTFont(file) as embedded:
+        names, advances = embedded.getGlyphOrder(), embedded["hmtx"]
+        thousandth = embedded["head"].unitsPerEm / 1000
+        assert widths == {glyph: round(advances[names[glyph]][0] / thousandth) for glyph in widths}
+    assert len(widths) > 30
+
+
+def widths_of(entries: list[object]) -> dict[int, int]:
+    """ISO 32000-2 9.7.4.3: a first glyph, then the widths from there on."""
+    runs = zip(entries[::2], entries[1::2], strict=True)
+    return {int(first) + at: int(width) for first, run in runs for at, width in enumerate(run)}  # type: ignore[call-overload]
 
 
 def test_an_invisible_signature_draws_nothing(tmp_path: Path) -> None:
