@@ -42,7 +42,7 @@ class Runtime:
     clock: Clock
     watch: Watch
     turns: Turns        # one confirmation of a signing request at a time
-    wrong_codes: Tally  # by client
+    wrong_codes: Tally  # by client; each right code pays for some of them
     secret: bytes  # 32 bytes that webhook keys and fingerprints derive from
 
 

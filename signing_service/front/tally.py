@@ -30,6 +30,12 @@ class Tally:
         if len(self._events) > KEYS:
             self._events.popitem(last=False)
 
+    def forgive(self, key: str, count: int) -> None:
+        """Forget the oldest `count` events: what went well pays for what went wrong."""
+        events = self._fresh(key)
+        for _ in range(min(count, len(events))):
+            events.popleft()
+
     def _fresh(self, key: str) -> deque[float]:
         events = self._events.get(key, deque(maxlen=self._most))
         while events and events[0] <= self._clock() - self._seconds:

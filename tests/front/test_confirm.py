@@ -158,6 +158,21 @@ def test_a_client_with_many_wrong_codes_is_slowed_down_before_the_signer_is_aske
     assert world.codes_tried(official) == 0
 
 
+def test_right_codes_pay_for_wrong_ones_so_that_a_city_may_sign_through_one_client(
+    world: World, office: Client,
+) -> None:
+    official = world.official()
+    made = office.submits(official)
+    for _ in range(29):
+        world.rt.wrong_codes.add(office.id)
+    told(office.tries_to_confirm(made, world.fresh_code(official)), 200)
+    for _ in range(5):
+        world.rt.wrong_codes.add(office.id)
+    assert world.rt.wrong_codes.wait(office.id) == 0
+    world.rt.wrong_codes.add(office.id)
+    assert world.rt.wrong_codes.wait(office.id) > 0
+
+
 def test_a_signer_that_is_away_is_a_503_and_the_same_request_can_be_confirmed_later(
     world: World, office: Client,
 ) -> None:
