@@ -10,7 +10,7 @@ WORKERS ?= 2
 FOR_DEMO := softhsm2-util:softhsm2 pdfsig:poppler-utils qpdf:qpdf openssl:openssl \
 	/usr/share/fonts/truetype/liberation:fonts-liberation
 FOR_TESTS := $(FOR_DEMO) /usr/lib/postgresql/*/bin/initdb:postgresql setpriv:util-linux cc:gcc \
-	/usr/include/stdlib.h:libc6-dev p11-kit:p11-kit \
+	/usr/include/stdlib.h:libc6-dev p11-kit:p11-kit curl:curl \
 	/usr/lib/*/pkcs11/p11-kit-client.so:p11-kit-modules /usr/lib/*/pkcs11-spy.so:opensc-pkcs11
 
 .DEFAULT_GOAL := help
@@ -25,7 +25,8 @@ $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	@tools/install-missing "$$($(PYTHON) -c 'import ensurepip; print(ensurepip.__file__)' 2>/dev/null || echo /missing):python3-venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "Installing the locked dependencies into $(VENV) …"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
 	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/signing-service.pth"
 	@printf '#!/bin/sh\nexec "$(CURDIR)/$(BIN)/python" -m signing_service "$$@"\n' > $(BIN)/signing-service
 	@chmod +x $(BIN)/signing-service

@@ -6,6 +6,7 @@
     office.py    what a document system does, over HTTP
     proofs.py    what others than us say about the result: pyHanko, poppler, OpenSSL, qpdf
     steps.py     showing it as it happens
+    tour.py      what to type while it runs
     story.py     the story itself
     command.py   `demo` and `demo --stay`
 """

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from signing_service import receipts, verification
 from signing_service.cli import enrolment, exits
-from signing_service.cli.demo import proofs
+from signing_service.cli.demo import proofs, tour
 from signing_service.cli.demo.office import DocumentSystem
 from signing_service.cli.demo.place import Place, make_place
 from signing_service.cli.demo.steps import Steps
@@ -46,7 +46,7 @@ def play(console: Console, document: Path, directory: Path, *, stay: bool) -> No
         with _running(steps, directory) as place, _database(place) as db:
             town = Office(place, steps, db).set_up()
             if stay:
-                _stay(console, place, town, document)
+                _stay(console, place, town, directory)
             else:
                 _sign(steps, place, town, db, document)
     except (SigningError, proofs.Untrue) as error:
@@ -200,31 +200,12 @@ def _finish(console: Console, steps: Steps, directory: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- staying
 
 
-def _stay(console: Console, place: Place, town: Town, document: Path) -> None:
+def _stay(console: Console, place: Place, town: Town, directory: Path) -> None:
     """Say how to use it, then wait for Ctrl-C."""
+    tour.write_tour(place, town, directory)
     console.print(enrolment.as_blocks(town.signatory.phone.uri))
-    console.print(Text("Scan this with an authenticator app: it is the chairman's seed. Or let this make his codes:\n"
-                       f"  .venv/bin/python -c \"import pyotp; print(pyotp.parse_uri('{town.signatory.phone.uri}')"
-                       ".now())\"\n"))
-    console.print(Panel(Text(_commands(place, town, document)), title=place.url, border_style="green", expand=False))
-    console.print("Ctrl-C ends it.")
+    console.print(Text("The chairman's seed: scan it with an authenticator app, or use `code` as below.\n", "dim"))
+    console.print(Text(f"{place.url} answers. In another terminal:\n", "bold green"))
+    console.print(Text(tour.commands(directory)))
+    console.print(Text("Ctrl-C ends it.", "bold"))
     signal.pause()
-
-
-def _commands(place: Place, town: Town, document: Path) -> str:
-    return "\n".join((
-        f"URL={place.url}",
-        f"TOKEN=$(curl -s -u {town.client.client_id}:{town.client.secret} -d grant_type=client_credentials \\",
-        "  $URL/oauth2/token | sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')",
-        "curl -s -H \"Authorization: Bearer $TOKEN\" $URL/api/v1/signing-requests \\",
-        f"  -F file=@{document} -F document_type=KH -F issuing_agency={WARD.code} \\",
-        f"  -F signatory={town.signatory.id} -F 'subject=Kế hoạch chuyển đổi số'",
-        "# its answer has the id (sr_…) and the matching code; then, with a code from the phone:",
-        "curl -s -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\",
-        "  $URL/api/v1/signing-requests/sr_…/confirm -d '{\"code\": \"123456\"}'",
-        "curl -s -H \"Authorization: Bearer $TOKEN\" -o signed.pdf $URL/api/v1/signing-requests/sr_…/signed-document",
-        "",
-        f". {place.directory / 'environment'}                # then, as an operator:",
-        f"export SIGNING_OPERATOR={town.operator.id}",
-        ".venv/bin/signing-service audit search",
-    ))
