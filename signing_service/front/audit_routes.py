@@ -13,10 +13,9 @@ from fastapi.encoders import jsonable_encoder
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from signing_service import inspection, receipts, reports, verification
-from signing_service.errors import FieldError, Invalid
 from signing_service.front.callers import Guarded, Known
 from signing_service.front.forms import FORM_LIMITS
-from signing_service.front.rest import Held
+from signing_service.front.rest import Held, check_moments
 from signing_service.front.runtime import Runtime
 from signing_service.front.schemas import problems
 from signing_service.inspection import LONGEST_PAGE, PAGE, Entry, Form, FoundDocument, Wanted
@@ -37,10 +36,7 @@ def wanted(
     agency: Annotated[str | None, Query(max_length=35, description="With those below it.")] = None,
     signatory: Id = None, client: Id = None, signing_request: Id = None, digest: Digest = None,
 ) -> Wanted:
-    for name, moment in {"begins": begins, "ends": ends}.items():
-        if moment is not None and moment.tzinfo is None:
-            message = "A time needs its zone, such as 2026-03-01T07:00:00+07:00."
-            raise Invalid(message, errors=[FieldError(name, message)])
+    check_moments(begins=begins, ends=ends)
     return Wanted(begins=begins, ends=ends, event=event, outcome=outcome, agency=agency, signatory=signatory,
                   client=client, signing_request=signing_request, digest=digest)
 

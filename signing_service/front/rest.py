@@ -87,7 +87,7 @@ async def list_requests(
     after: Annotated[str | None, Query(max_length=40, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
 ) -> SigningRequestList:
-    _check_zoned(created_from=created_from, created_before=created_before)
+    check_moments(created_from=created_from, created_before=created_before)
     found = await signing_requests.listed(rt, caller, Wanted(
         states=frozenset(state or ()), signatory=signatory, created_from=created_from,
         created_before=created_before, external_id=external_id, after=after, limit=limit + 1))
@@ -175,8 +175,10 @@ async def get_signed_document(request: Request, request_id: str, caller: Known, 
                                  fallback=f"{found.id}.signed.pdf")
 
 
-def _check_zoned(**moments: datetime | None) -> None:
-    naive = [name for name, moment in moments.items() if moment is not None and moment.tzinfo is None]
-    if naive:
-        raise Invalid("A moment needs its time zone, such as Z or +07:00.",
-                      errors=[FieldError(name, "without a time zone") for name in naive])
+def check_moments(**moments: datetime | None) -> None:
+    """Invalid for a moment without a zone, or so far away that it has none in UTC (the year 1, east of Greenwich)."""
+    given = {name: moment for name, moment in moments.items() if moment is not None}
+    wrong = [name for name, moment in given.items() if moment.tzinfo is None or not 1900 <= moment.year <= 9000]
+    if wrong:
+        raise Invalid("A moment needs its time zone, such as Z or +07:00, and a year of our time.",
+                      errors=[FieldError(name, "without a time zone, or too far away") for name in wrong])

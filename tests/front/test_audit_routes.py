@@ -126,6 +126,12 @@ def test_the_receipt_of_a_client_verifies_offline(archive: Archive) -> None:
 
 WRONG = {
     "a time without its zone": ("/audit/entries?begins=2026-01-01T00:00:00", 400),
+    "a time before all times": ("/audit/entries?begins=0001-01-01T00:00:00%2B14:00", 400),
+    "a time after all times": ("/audit/entries?ends=9999-12-31T23:59:59-14:00", 400),
+    "a zero byte": ("/audit/entries?client=%00", 400),
+    "half a character": ("/audit/entries?client=%ff%fe&agency=%ed%a0%80&event=%c0%80", 200),
+    "a size beyond all sizes": ("/audit/proofs/consistency?old=1&new=" + "9" * 40, 400),
+    "an old size beyond all sizes": ("/audit/proofs/consistency?old=" + "9" * 40, 400),
     "a digest that is none": ("/audit/entries?digest=abc", 400),
     "a page that is too long": ("/audit/entries?limit=201", 400),
     "a cursor that is no entry": ("/audit/entries?after=en_0", 404),
