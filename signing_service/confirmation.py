@@ -90,10 +90,16 @@ async def confirm(rt: Runtime, caller: Caller, request_id: str, code: str) -> Si
         if found.state in CONFIRMED:
             return found
         _check_pending(rt, found)
-        material = await rt.db.run(_material, rt, found)
-        line = await _prepared(rt, material)
-        outcome = (await _ask(rt, caller, found.signatory_id, code, [line]))[request_id]
-        return await _answer(rt, caller, outcome)
+        line = await _prepared(rt, await rt.db.run(_material, rt, found))
+        try:
+            told = await _ask(rt, caller, found.signatory_id, code, [line])
+        except (NotAuthorized, Unavailable):
+            # Another front may have been asked the same at the same moment, or the answer was lost on its way.
+            after = await signing_requests.get(rt, caller, request_id)
+            if after.state in CONFIRMED:
+                return after
+            raise
+        return await _answer(rt, caller, told[request_id])
 
 
 async def confirm_batch(rt: Runtime, caller: Caller, batch_id: str, code: str) -> tuple[Batch, tuple[Outcome, ...]]:
@@ -107,8 +113,12 @@ async def confirm_batch(rt: Runtime, caller: Caller, batch_id: str, code: str) -
     async with rt.turns.of(each.id for each in shown.requests):
         before = await batches.get(rt, caller, batch_id)
         told: dict[str, messages.LineOutcome] = {}
-        if before.pending:
-            told = await _confirm_pending(rt, caller, before, code)
+        try:
+            if before.pending:
+                told = await _confirm_pending(rt, caller, before, code)
+        except (NotAuthorized, Unavailable):  # as above
+            if (await batches.get(rt, caller, batch_id)).pending:
+                raise
         after = await batches.get(rt, caller, batch_id)
     return after, tuple(_outcome(each, told.get(each.id)) for each in after.requests)
 

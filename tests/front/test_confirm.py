@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from signing_service import delivery
+from signing_service import confirmation, delivery
 from signing_service.errors import Unavailable
+from signing_service.front.callers import Caller, Role
 from signing_service.front.runtime import Runtime
+from signing_service.front.turns import Turns
 from tests.support.city import POLICY
 from tests.support.world import Client, World, plan, told
 
@@ -101,6 +104,30 @@ def test_two_confirmations_at_once_make_one_signature_and_both_hear_of_it(world:
     assert world.count("signature") == 1
 
 
+@pytest.mark.parametrize("many", [False, True], ids=["a signing request", "a batch"])
+def test_two_fronts_that_are_asked_the_same_at_once_both_answer_what_became_of_it(
+    world: World, office: Client, many: bool,
+) -> None:
+    official = world.official()
+    made = office.submits(official)
+    batch = told(office.asks("POST", "/api/v1/batches", json={"signing_requests": [made["id"]]}), 201)
+    caller = Caller(office.id, "QLVB", Role.SUBMITTER, frozenset({"*"}))
+    fronts = [replace(world.rt, turns=Turns()) for _ in range(2)]
+    code = world.fresh_code(official)
+
+    async def states(rt: Runtime) -> list[str]:
+        if many:
+            _, outcomes = await confirmation.confirm_batch(rt, caller, batch["id"], code)
+            return [each.request.state for each in outcomes]
+        return [(await confirmation.confirm(rt, caller, made["id"], code)).state]
+
+    answers = world.at_once(*(lambda rt=rt: states(rt) for rt in fronts))
+
+    assert {state for answer in answers for state in answer} <= {"signing", "finishing", "signed"}
+    assert world.count("signature") == 1
+    world.stage.run(delivery.finish(world.rt, made["id"]))
+
+
 def test_one_code_confirms_one_request_and_leaves_the_clients_others_untouched(world: World, office: Client) -> None:
     official = world.official()
     one, other = office.submits(official), office.submits(official, plan("another"))
@@ -185,6 +212,26 @@ def test_a_signer_that_is_away_is_a_503_and_the_same_request_can_be_confirmed_la
     assert "retry-after" in answer.headers
     assert world.state_of(made) == "pending"
     assert office.confirms(official, made)["state"] == "signed"
+
+
+def test_an_answer_of_the_signer_that_is_lost_is_found_in_the_state_and_nothing_is_signed_twice(
+    world: World, office: Client, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    official = world.official()
+    made = office.submits(official)
+    asks = world.rt.signer.ask
+
+    async def loses_the_answer(*asked: Any, **more: Any) -> Any:
+        await asks(*asked, **more)
+        raise Unavailable("The signer does not answer.", code="signer-timeout")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.rt.signer, "ask", loses_the_answer)
+        assert office.confirms(official, made)["state"] == "finishing"
+
+    assert told(office.tries_to_confirm(made, "000000"), 200)["state"] == "finishing"
+    assert world.stage.run(delivery.finish(world.rt, made["id"]))
+    assert world.count("signature") == 1
 
 
 def test_a_document_that_cannot_be_finished_now_is_finishing_and_says_so(
