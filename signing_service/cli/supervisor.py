@@ -25,6 +25,7 @@ GIVE_UP = 78            # EX_CONFIG of sysexits(3): starting it again cannot hel
 BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a restart, the more often the longer
 LONG_LIFE = 60.0        # seconds after which a death counts as the first
 PATIENCE = 45.0         # seconds to end what is under way; then SIGKILL, which loses nothing that is durable
+BACKLOG = 512           # connections that wait to be accepted; more find the port busy and try again
 PR_SET_PDEATHSIG = 1    # prctl(2)
 SUPERVISED = "SIGNING_SUPERVISED_BY"  # our process id, so that a child notices when it was orphaned
 
@@ -124,9 +125,13 @@ def bind(host: str, port: int) -> socket.socket:
     """The one listening socket. OSError where the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(512)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
