@@ -86,7 +86,7 @@ def attribute(node: ast.AST) -> str | None:
     if isinstance(node, ast.Attribute):
         return node.attr
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
-        return next((each.value for each in node.args if isinstance(each, ast.Constant)), None)
+        return next((str(each.value) for each in node.args if isinstance(each, ast.Constant)), None)
     return None
 
 
