@@ -101,10 +101,10 @@ def test_a_child_whose_settings_are_wrong_is_not_tried_again_and_ends_everything
     signer = child("signer", diary, program=LIFE.replace("time.sleep(60)", f"sys.exit({GIVE_UP})"))
     front = child("front", diary)
 
-    async def nothing() -> None:
-        await until(lambda: "front end" in lines(diary) or signer.deaths > 0)
+    async def given_up() -> None:
+        await until(lambda: signer.process is not None and signer.process.returncode is not None)
 
-    assert supervised([signer], [front], nothing) == GIVE_UP
+    assert supervised([signer], [front], given_up) == GIVE_UP
     assert lines(diary).count("signer start") == 1
 
 
