@@ -151,7 +151,7 @@ def _signed(rt: Runtime, work: Unfinished, made: Completed, token: Token | None,
                 "signed_digest": made.digest, "size": made.size, "level": work.order.level.value,
                 "timestamp_authority": token.authority if token else None,
             }))
-            enqueue(tx, rt, row, now)
+            enqueue(tx, row.id, now)
     metrics.REQUESTS.labels(SIGNED).inc(moved.rowcount)
 
 
@@ -167,7 +167,7 @@ def postpone(rt: Runtime, request_id: str, error: str, now: datetime) -> None:
         if row.state != FINISHING:
             return
         if now >= row.expires_at + FINISH_LIFETIME:
-            _fail(tx, rt, row, error, now)
+            _fail(tx, row, error, now)
             return
         tx.execute(
             update(signing_request)
@@ -177,7 +177,7 @@ def postpone(rt: Runtime, request_id: str, error: str, now: datetime) -> None:
         )
 
 
-def _fail(tx: Connection, rt: Runtime, row: Any, error: str, now: datetime) -> None:
+def _fail(tx: Connection, row: Any, error: str, now: datetime) -> None:
     ended = tx.execute(
         update(signing_request)
         .where(signing_request.c.id == row.id, signing_request.c.state == FINISHING)
@@ -185,7 +185,7 @@ def _fail(tx: Connection, rt: Runtime, row: Any, error: str, now: datetime) -> N
     )
     if ended.rowcount == 1:
         record(tx, now, _fact(Event.FINISH_FAILED, row, {"why": error[:1000]}, outcome="failed"))
-        enqueue(tx, rt, row, now)
+        enqueue(tx, row.id, now)
         metrics.REQUESTS.labels(FAILED).inc()
 
 
@@ -260,13 +260,12 @@ def _keep_first(rt: Runtime, work: Unfinished, token: Token, now: datetime) -> T
 # -------------------------------------------------------------------------------------------------- notifications
 
 
-def enqueue(tx: Connection, rt: Runtime, request_row: Any, now: datetime) -> None:
+def enqueue(tx: Connection, request_id: str, now: datetime) -> None:
     """Tell the client, if it wants to be told, that this request ended: in the transaction that ended it.
 
-    Done again, it does nothing. The message says what the row says *now*, inside this transaction, whatever
-    `request_row` said before.
+    Done again, it does nothing. The message says what the row says inside this transaction.
     """
-    row = find_request(tx, request_row.id)
+    row = find_request(tx, request_id)
     listener = tx.execute(
         select(client.c.webhook_url).where(client.c.id == row.client_id, client.c.state == "active")).first()
     if listener is None or not listener.webhook_url:

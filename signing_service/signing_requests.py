@@ -211,7 +211,7 @@ def _end(rt: Runtime, caller: Caller, request_id: str, state: State, reason: str
         row = row_of(tx, caller, request_id)
         if moved.rowcount == 1:
             record(tx, now, fact_of(ENDINGS[state], caller.actor, row, {"reason": reason}))
-            enqueue(tx, rt, row, now)
+            enqueue(tx, row.id, now)
         elif row.state != state:
             raise WrongState(f"The signing request is {row.state} already.", code=f"already-{row.state}")
     if moved.rowcount == 1:

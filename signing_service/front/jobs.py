@@ -108,10 +108,10 @@ def _expire(rt: Runtime, now: datetime) -> int:
             .where(signing_request.c.state == "pending", signing_request.c.expires_at <= now)
             .order_by(signing_request.c.expires_at).limit(BATCH)
         ).all()
-        return sum(_expire_one(tx, rt, row.id, now) for row in due)
+        return sum(_expire_one(tx, row.id, now) for row in due)
 
 
-def _expire_one(tx: Connection, rt: Runtime, request_id: str, now: datetime) -> bool:
+def _expire_one(tx: Connection, request_id: str, now: datetime) -> bool:
     moved = tx.execute(
         update(signing_request)
         .where(signing_request.c.id == request_id, signing_request.c.state == "pending")
@@ -125,7 +125,7 @@ def _expire_one(tx: Connection, rt: Runtime, request_id: str, now: datetime) -> 
         agency_code=row.agency_code, credential_id=row.credential_id, signing_request_id=row.id,
         document_digest=row.document_digest,
     ))
-    delivery.enqueue(tx, rt, row, now)
+    delivery.enqueue(tx, row.id, now)
     return True
 
 
@@ -149,7 +149,7 @@ def _announce(rt: Runtime, now: datetime) -> int:
             .limit(BATCH)
         ).all()
         for row in ended:
-            delivery.enqueue(tx, rt, row, now)
+            delivery.enqueue(tx, row.id, now)
     return len(ended)
 
 

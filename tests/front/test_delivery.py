@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -16,6 +17,7 @@ from signing_service.db.tables import outbox, signature, signing_request, timest
 from signing_service.errors import NotFound, Unavailable
 from signing_service.pdf import JudgeOrder, Pool, Verdict
 from signing_service.verification import verifier_keys
+from signing_service.wire.messages import IssueTimestamp, TimestampIssued
 from tests.support import postgres
 from tests.support.authority import TestCa, response
 from tests.support.hall import DOCUMENT, Hall, hall
@@ -87,6 +89,31 @@ def test_many_finish_at_once_and_one_of_them_records_it(tmp_path: Path) -> None:
             assert len(tx.execute(select(timestamp_token)).all()) == 1
         assert await delivery.finish(it.rt, request_id)  # and once more, when all is done
         assert len(it.entries("signing-request:signed")) == 1
+
+    tell(tmp_path, story)
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "another imprint": {"changed_imprint": bytes(32)}, "last week": {"time": datetime(2026, 1, 1, tzinfo=UTC)},
+    "a wrong signature": {"spoil_signature": True}, "nothing wrong, but somebody else's certificate": {},
+}
+
+
+@pytest.mark.parametrize("lies", LIES.values(), ids=LIES.keys())
+def test_a_token_is_not_believed_because_it_came_from_our_own_signer(tmp_path: Path, lies: dict[str, Any]) -> None:
+    async def story(it: Hall) -> None:
+        await authority(it)
+        request_id = await it.confirmed(level="B-T")
+        tsa = TestCa.fresh().timestamping()
+
+        async def ask(message: IssueTimestamp, expected: type, **_: object) -> TimestampIssued:
+            return TimestampIssued(tsa.token(message.imprint, **{"time": it.clock()} | lies), "1")
+
+        it.signer.ask = ask  # type: ignore[method-assign, assignment]
+        assert not await delivery.finish(it.rt, request_id)
+        assert "timestamp is refused" in it.row(request_id).finish_error
+        with it.rt.db.read() as tx:
+            assert tx.execute(select(timestamp_token)).all() == []
 
     tell(tmp_path, story)
 

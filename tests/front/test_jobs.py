@@ -155,7 +155,7 @@ def test_an_end_is_one_event_whoever_announces_it(tmp_path: Path) -> None:
         request_id = await submitted(it, state="failed", ended_at=it.clock())
         for _ in range(3):
             with it.rt.db.write() as tx:
-                delivery.enqueue(tx, it.rt, delivery.find_request(tx, request_id), it.clock())
+                delivery.enqueue(tx, request_id, it.clock())
         with it.rt.db.read() as tx:
             assert len(tx.execute(select(outbox)).all()) == 1
 

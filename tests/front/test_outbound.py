@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signing_service.errors import Invalid, SigningError, TooLarge, Unavailable
 from signing_service.front.outbound import AllowList, Destination, Outbound, Resolve, Response, is_public
+from tests.support.authority import TestCa, ec_key
 from tests.support.outside import Outside, Question, plain, resolving
 
 T = TypeVar("T")
@@ -183,6 +189,36 @@ def test_an_address_that_is_dead_does_not_stop_the_next_one() -> None:
     assert run(whole()) == 200
 
 
+def test_tls_asks_for_the_name_and_not_for_the_address(tmp_path: Path) -> None:
+    """The connection goes to a checked address; who answers there must still prove to be the host."""
+    ca = TestCa.fresh()
+    contexts = {}
+    for name in ("tsa.example.vn", "other.example.vn", "127.0.0.1"):
+        key = ec_key()
+        shown = x509.IPAddress(ip_address(name)) if name[0] == "1" else x509.DNSName(name)
+        certificate = ca.issue(name, key, [(x509.SubjectAlternativeName([shown]), False)])
+        (tmp_path / name).write_bytes(certificate.public_bytes(Encoding.PEM) + key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        contexts[name] = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        contexts[name].load_cert_chain(tmp_path / name)
+    trusting = ssl.create_default_context(cadata=ca.certificate.public_bytes(Encoding.PEM).decode())
+
+    async def asked(name: str, tls: ssl.SSLContext) -> int:
+        async with Outside(tls=contexts[name]) as host:
+            outbound = Outbound(AllowList.of((f"tsa.example.vn:{host.port}",), LOCAL),
+                                resolve=resolving("127.0.0.1"), tls=tls)
+            try:
+                return (await outbound.get(host.url(), {}, limit=100, deadline=2)).status
+            finally:
+                await outbound.close()
+
+    assert run(asked("tsa.example.vn", trusting)) == 200
+    for name, tls in (("other.example.vn", trusting), ("127.0.0.1", trusting),
+                      ("tsa.example.vn", ssl.create_default_context())):
+        with pytest.raises(Unavailable):
+            run(asked(name, tls))
+
+
 async def _endless(_: Question, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n")
     while True:
@@ -261,6 +297,4 @@ def test_the_allow_list(pattern: str, url: str, expected: bool) -> None:
 
 def test_public_addresses_are_public() -> None:
     """The refusals above would be worth nothing if everything were refused."""
-    from ipaddress import ip_address
-
     assert all(is_public(ip_address(text)) for text in ("203.162.4.190", "2001:ee0::1", "8.8.8.8", "2606:4700::1111"))

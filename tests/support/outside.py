@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,10 +37,11 @@ class Outside:
     questions: list[Question] = field(default_factory=list)
     reply: Reply | None = None
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
     async def __aenter__(self) -> Outside:
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._server = await asyncio.start_server(self._serve, self.address, 0)
+        self._server = await asyncio.start_server(self._serve, self.address, 0, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -50,7 +52,7 @@ class Outside:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def url(self, path: str = "/", host: str = "tsa.example.vn") -> str:
-        return f"http://{host}:{self.port}{path}"
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
