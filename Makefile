@@ -8,7 +8,7 @@ WORKERS ?= 2
 
 # PROBE:PACKAGE; a package is installed when its probe is not there (tools/install-missing)
 FOR_DEMO := softhsm2-util:softhsm2 pdfsig:poppler-utils qpdf:qpdf openssl:openssl \
-	/usr/share/fonts/truetype/liberation:fonts-liberation
+	/usr/share/fonts/truetype/liberation2:fonts-liberation2
 FOR_TESTS := $(FOR_DEMO) /usr/lib/postgresql/*/bin/initdb:postgresql setpriv:util-linux cc:gcc \
 	/usr/include/stdlib.h:libc6-dev p11-kit:p11-kit curl:curl \
 	/usr/lib/*/pkcs11/p11-kit-client.so:p11-kit-modules /usr/lib/*/pkcs11-spy.so:opensc-pkcs11

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
 
 
+MARKS = {"MẬT": Secrecy.MAT, "TỐI MẬT": Secrecy.TOI_MAT, "TUYỆT MẬT": Secrecy.TUYET_MAT}  # as `pdf.marks` spells them
 SECRECY_RULE = "secrecy"  # the finding that a mark of secrecy gives, whatever else is known
 
 
@@ -93,9 +94,10 @@ async def submit(
         raise _denied(decided)
     async with _draft(rt, file) as draft:
         look = await _looked(rt, caller, submission, draft)
-        decided = await rt.db.run(_decide, rt, caller, submission, look)
+        seen = as_seen(submission, look)
+        decided = await rt.db.run(_decide, rt, caller, seen, look if seen is submission else None)
         if decided.decision.terms is None:
-            await rt.db.run(_record_denied, rt, caller, submission, decided, look.digest)
+            await rt.db.run(_record_denied, rt, caller, seen, decided, look.digest if seen is submission else None)
             raise _denied(decided)
         # The file is durable before a row names it. If we die between the two, a file without a row is left and
         # a sweep removes it.
@@ -110,7 +112,14 @@ async def dry_run(rt: Runtime, caller: Caller, submission: Submission, file: Bin
     if submission.secrecy is not Secrecy.NONE:
         return await rt.db.run(_decide, rt, caller, submission, None)
     async with _draft(rt, file) as draft:
-        return await rt.db.run(_decide, rt, caller, submission, await _look(rt, caller, draft))
+        look = await _look(rt, caller, draft)
+        seen = as_seen(submission, look)
+        return await rt.db.run(_decide, rt, caller, seen, look if seen is submission else None)
+
+
+def as_seen(submission: Submission, look: Look) -> Submission:
+    """A mark of secrecy on the page counts as if it had been declared; declaring none does not make it none."""
+    return submission if look.secret_mark is None else replace(submission, secrecy=MARKS[look.secret_mark])
 
 
 @asynccontextmanager

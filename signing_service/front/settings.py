@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 SECRET_BYTES = 32
 MIB = 1024 * 1024
 DEVELOPMENT = Path(".signing")  # where the development profile keeps everything
-STAMP_FONT = Path("/usr/share/fonts/truetype/liberation/LiberationSerif-Regular.ttf")  # the metrics of Times New Roman
+STAMP_FONT = Path("/usr/share/fonts/truetype/liberation2/LiberationSerif-Regular.ttf")  # the metrics of Times New Roman
 
 
 class Profile(StrEnum):

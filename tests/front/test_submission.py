@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.printed import printed
 from tests.support.world import PLAN, Client, World, plan, told
 
 DOCUMENTS = PLAN.parent
@@ -150,6 +151,21 @@ def test_of_a_secret_document_nothing_is_left_behind(world: World, office: Clien
     written = world.everything_written()
     digest = hashlib.sha256(document)
     for trace in (digest.hexdigest().encode(), digest.digest(), subject.encode(), b"ke-hoach.pdf"):
+        assert trace not in written
+
+
+@pytest.mark.parametrize("mark", ["MẬT", "TỐI MẬT", "TUYỆT MẬT"])
+def test_of_a_document_that_bears_a_mark_of_secrecy_nothing_is_left_behind_whatever_was_declared(
+    world: World, office: Client, tmp_path: Path, mark: str,
+) -> None:
+    document = printed(tmp_path / "marked.pdf", [(60, 780, mark), (60, 700, "Số: 01/BC")]).read_bytes()
+
+    problem = told(office.tries_to_submit(world.official(), document, subject="một chủ đề"), 403)
+
+    assert [each["rule"] for each in problem["findings"]] == ["secrecy"]
+    assert world.files() == []
+    written = world.everything_written()
+    for trace in (hashlib.sha256(document).hexdigest().encode(), "một chủ đề".encode()):
         assert trace not in written
 
 

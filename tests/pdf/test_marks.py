@@ -6,17 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from reportlab.lib.pagesizes import A4
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.pdfgen.canvas import Canvas
 
-from signing_service.pdf.fonts import font_for
 from signing_service.pdf.look import look
 from signing_service.pdf.work import Limits
+from tests.support.printed import Piece, printed
 from tests.support.raw_pdf import document, one_page
-
-Piece = tuple[float, float, str]
 
 MARKED: dict[str, tuple[list[Piece], str | None]] = {
     "secret": ([(60, 780, "MẬT"), (60, 700, "Số: 01/BC")], "MẬT"),
@@ -32,20 +26,6 @@ MARKED: dict[str, tuple[list[Piece], str | None]] = {
     "a word in small letters": ([(60, 780, "mật")], None),
     "nothing of the kind": ([(60, 780, "BÁO CÁO")], None),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _font() -> None:
-    pdfmetrics.registerFont(TTFont("Vietnamese", str(font_for("MẬT TỐI TUYỆT BẢO VỆ QUY CHẾ NƯỚC", None))))
-
-
-def printed(path: Path, pieces: list[Piece]) -> Path:
-    canvas = Canvas(str(path), pagesize=A4, invariant=1)
-    canvas.setFont("Vietnamese", 14)
-    for left, bottom, text in pieces:
-        canvas.drawString(left, bottom, text)
-    canvas.save()
-    return path
 
 
 @pytest.mark.parametrize("case", MARKED)
