@@ -14,13 +14,14 @@ import json
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, or_, select
 
 from signing_service.audit import Event, Fact, disagreements, instant, record
 from signing_service.db.engine import Database
@@ -130,7 +131,7 @@ def search(db: Database, reader: Known, now: datetime, wanted: Wanted) -> Page:
     if not 1 <= wanted.limit <= LONGEST_PAGE:
         raise Invalid(f"A page has 1 to {LONGEST_PAGE} entries.", code="limit")
     note_reading(db, reader, now, "search", _asked(wanted))
-    with db.read() as tx:
+    with snapshot(db) as tx:
         rows = _rows(tx, reader, wanted, wanted.after, wanted.limit + 1)
     shown = rows[: wanted.limit]
     return Page(tuple(map(Entry.of_row, shown)), shown[-1].id if len(rows) > wanted.limit else None)
@@ -206,7 +207,7 @@ def about_digests(db: Database, reader: Known, digests: Sequence[str]) -> tuple[
     with db.read() as tx:
         about = or_(*(_about(digest) for digest in digests))
         rows = tx.execute(
-            select(entry).where(about, _scope(reader)).order_by(*ORDER).limit(LONGEST_PAGE)).all()
+            select(entry).where(about, _scope(reader)).order_by(entry.c.id).limit(LONGEST_PAGE)).all()
     return tuple(map(Entry.of_row, rows))
 
 
@@ -223,23 +224,35 @@ def _asked(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-ORDER = (entry.c.leaf_index.is_(None), entry.c.leaf_index, entry.c.id)
+@contextmanager
+def snapshot(db: Database) -> Iterator[Connection]:
+    """A reading in which the log stands still: no entry finds its place between two of its questions."""
+    with db.read() as tx:
+        if not db.is_sqlite:  # there every reading is one
+            tx.execution_options(isolation_level="REPEATABLE READ")
+        yield tx
 
 
 def _rows(tx: Connection, reader: Known, wanted: Wanted, after: str | None, limit: int) -> Sequence[Any]:
+    """Entries behind `after` in the order of the log: those that have their place, then those that wait.
+
+    Two questions, because each is answered by an index and their union by none. The entry `after` may have got its
+    place since it was shown; what waited then comes behind it either way.
+    """
     conditions = [_scope(reader), *_filters(wanted)]
-    if after is not None:
-        conditions.append(_behind(tx, reader, after))
-    return tx.execute(select(entry).where(*conditions).order_by(*ORDER).limit(limit)).all()
-
-
-def _behind(tx: Connection, reader: Known, after: str) -> ColumnElement[bool]:
-    """What comes after an entry now: it may have got its place since the last page, and what waits comes behind."""
-    last = entry_row(tx, reader, after)
-    waiting = entry.c.leaf_index.is_(None)
-    if last.leaf_index is None:
-        return and_(waiting, entry.c.id > last.id)
-    return or_(waiting, entry.c.leaf_index > last.leaf_index)
+    last = entry_row(tx, reader, after) if after is not None else None
+    found: list[Any] = []
+    if last is None or last.leaf_index is not None:
+        placed = entry.c.leaf_index > (-1 if last is None else last.leaf_index)
+        found += tx.execute(
+            select(entry).where(placed, *conditions).order_by(entry.c.leaf_index).limit(limit)).all()
+    if len(found) < limit:
+        waiting = [entry.c.leaf_index.is_(None)]
+        if last is not None and last.leaf_index is None:
+            waiting.append(entry.c.id > last.id)
+        found += tx.execute(
+            select(entry).where(*waiting, *conditions).order_by(entry.c.id).limit(limit - len(found))).all()
+    return found
 
 
 def entry_row(tx: Connection, reader: Known, entry_id: str) -> Any:
@@ -293,7 +306,7 @@ def _about(digest: str) -> ColumnElement[bool]:
 def _chunks(db: Database, reader: Known, wanted: Wanted) -> Iterator[Sequence[Any]]:
     after = wanted.after
     while True:
-        with db.read() as tx:
+        with snapshot(db) as tx:
             rows = _rows(tx, reader, wanted, after, CHUNK)
         if not rows:
             return

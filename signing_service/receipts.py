@@ -18,6 +18,7 @@ from signing_service import credentials, verification
 from signing_service.audit import Event, StoredTiles, instant
 from signing_service.db.tables import entry, signing_request
 from signing_service.errors import NotFound, Unavailable
+from signing_service.inspection import snapshot
 from signing_service.tlog import note, tiles
 from signing_service.tlog.entries import EntryLine, parse
 from signing_service.tlog.verify import Report, make_receipt, verify_receipt
@@ -53,7 +54,7 @@ async def receipt(rt: Runtime, caller: Caller, request_id: str) -> dict[str, Any
 
 def _receipt(rt: Runtime, caller: Caller, request_id: str) -> dict[str, Any] | None:
     """None while an entry is not below the newest checkpoint."""
-    with rt.db.read() as tx:
+    with snapshot(rt.db) as tx:
         row = tx.execute(select(signing_request).where(
             signing_request.c.id == request_id, signing_request.c.client_id == caller.client_id)).first()
         if row is None:

@@ -17,7 +17,7 @@ from signing_service.audit import StoredTiles, disagreements
 from signing_service.db.engine import Database
 from signing_service.db.tables import checkpoint, entry, log_key
 from signing_service.errors import Invalid, Unavailable
-from signing_service.inspection import CHUNK, ORDER, Known, entry_row, note_reading, stored_line
+from signing_service.inspection import CHUNK, Known, entry_row, note_reading, snapshot, stored_line
 from signing_service.tlog import note, tiles, tree
 from signing_service.tlog.verify import Report, verify_entries, verify_log, verify_range
 
@@ -76,7 +76,7 @@ def prove_inclusion(
 ) -> Inclusion:
     """The proof under the checkpoint of `size` entries, or the newest. Unavailable while the entry has no place."""
     note_reading(db, reader, now, "inclusion", {"entry": entry_id[:40]})
-    with db.read() as tx:
+    with snapshot(db) as tx:
         row = entry_row(tx, reader, entry_id)
         if row.leaf_index is None:
             raise Unavailable("The entry has no place in the log yet.", code="not-sequenced", retry_after=1)
@@ -90,7 +90,7 @@ def prove_inclusion(
 
 def prove_consistency(db: Database, old: int, new: int | None = None) -> Consistency:
     """The proof between two sizes of the log; `new` is the newest checkpoint's size unless it is given."""
-    with db.read() as tx:
+    with snapshot(db) as tx:
         size = _size(tx, new)
         node_at = tiles.node_at(StoredTiles(tx))
         proof = tree.consistency_proof(old, size, node_at)
@@ -134,7 +134,7 @@ def verify_stored(
     keys = [note.parse_verifier(text) for text in ((verifier,) if verifier else verifier_keys(db))]
     seen = note.open_note(outside, keys) if outside else None
     wrong: list[str] = []
-    with db.read() as tx:
+    with snapshot(db) as tx:
         own = note.open_note(newest_checkpoint(tx).note, keys)
         node_at = tiles.node_at(StoredTiles(tx))
         if start == 0 and end is None:
@@ -162,12 +162,13 @@ def _own_key(report: Report) -> Report:
 
 
 def _stored_lines(tx: Connection, wrong: list[str], start: int = 0, end: int | None = None) -> Iterator[str]:
-    query = select(entry).order_by(*ORDER)
-    if start or end is not None:
-        query = query.where(entry.c.leaf_index >= start, entry.c.leaf_index < end)
-    for row in tx.execution_options(yield_per=CHUNK).execute(query):
-        yield stored_line(row)
-        wrong += _column_findings(row)
+    placed = select(entry).where(entry.c.leaf_index >= start).order_by(entry.c.leaf_index)
+    waiting = select(entry).where(entry.c.leaf_index.is_(None)).order_by(entry.c.id)
+    whole = start == 0 and end is None
+    for query in (placed, waiting) if whole else (placed.where(entry.c.leaf_index < end),):
+        for row in tx.execute(query, execution_options={"yield_per": CHUNK}):
+            yield stored_line(row)
+            wrong += _column_findings(row)
 
 
 def _column_findings(row: Any) -> list[str]:

@@ -144,6 +144,21 @@ def test_every_reading_is_on_record_before_anything_is_shown(tmp_path: Path) -> 
     tell(tmp_path, story)
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_in_a_snapshot_no_entry_finds_its_place(tmp_path: Path, database: str) -> None:
+    async def story(it: Hall) -> None:
+        happened(it, fact(1))
+        waiting = select(entry.c.id).where(entry.c.leaf_index.is_(None))
+        with inspection.snapshot(it.rt.db) as tx:
+            before = tx.execute(waiting).scalars().all()
+            it.sequence()
+            assert tx.execute(waiting).scalars().all() == before
+        with inspection.snapshot(it.rt.db) as tx:
+            assert not set(before) & set(tx.execute(waiting).scalars().all())
+
+    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+
+
 @pytest.mark.parametrize("limit", [0, -1, 201])
 def test_a_page_has_a_size(tmp_path: Path, limit: int) -> None:
     async def story(it: Hall) -> None:
@@ -300,7 +315,8 @@ def three_hundred(it: Hall) -> tuple[str, str]:
     return verification.checkpoint_note(it.rt.db), key
 
 
-def test_an_untouched_log_verifies_whole_and_in_part(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_an_untouched_log_verifies_whole_and_in_part(tmp_path: Path, database: str) -> None:
     async def story(it: Hall) -> None:
         outside, key = three_hundred(it)
         whole = verify(it, outside=outside, verifier=key)
@@ -312,7 +328,7 @@ def test_an_untouched_log_verifies_whole_and_in_part(tmp_path: Path) -> None:
         assert any("same database" in each for each in alone.report.not_proven)
         assert any("outside" in each for each in alone.report.not_proven)
 
-    tell(tmp_path, story)
+    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
 
 
 Tampering = Callable[[Hall], object]
