@@ -83,7 +83,8 @@ def signer(context: typer.Context) -> None:
     try:
         raise typer.Exit(process.run(settings))
     except PinRejected as error:
-        held(context).screen.say(f"{error}", style="red")
+        remedy = f"It is tried once and not again: put the right PIN into {settings.pkcs11_pin_file}."
+        held(context).screen.say(f"{error}. {remedy}", style="red")
         raise typer.Exit(supervisor.GIVE_UP) from error
 
 
