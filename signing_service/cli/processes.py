@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +17,15 @@ from signing_service.cli import supervisor
 from signing_service.cli.session import Session, held
 from signing_service.cli.settings import read_signer_settings
 from signing_service.db import migrate
-from signing_service.errors import Invalid, SigningError
+from signing_service.errors import Invalid, SigningError, Unavailable
 from signing_service.front import logs
 from signing_service.front.settings import FrontSettings, Profile
 from signing_service.wire.client import ask_once
 from signing_service.wire.messages import Health, HealthReport
 
+log = logging.getLogger(__name__)
+
+DATABASE_PAUSE = 2.0  # seconds between two looks at a database that is away
 LOUD = "DEVELOPMENT PROFILE: keys, codes and certificates of this server mean nothing to anybody."
 
 
@@ -58,8 +63,8 @@ def front(
 
     supervisor.end_with_supervisor()
     settings = held(context).settings
-    migrate.check(settings.database_url)
     logs.configure("front")
+    _await_database(settings.database_url)
     listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
     asyncio.run(run_front(settings, listener))
 
@@ -68,8 +73,8 @@ def jobs(context: typer.Context) -> None:
     """The jobs alone: expiry, finishing, webhooks, sweeps. Any number may run."""
     supervisor.end_with_supervisor()
     settings = held(context).settings
-    migrate.check(settings.database_url)
     logs.configure("jobs")
+    _await_database(settings.database_url)
     asyncio.run(_run_jobs(settings))
 
 
@@ -80,6 +85,7 @@ def signer(context: typer.Context) -> None:
     supervisor.end_with_supervisor()
     settings = read_signer_settings()
     logs.configure("signer")
+    _await_database(settings.signer_database_url)
     try:
         raise typer.Exit(process.run(settings))
     except PinRejected as error:
@@ -97,6 +103,16 @@ async def _run_jobs(settings: FrontSettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_runtime(settings) as rt:
         await work.run(rt, stop)
+
+
+def _await_database(url: str) -> None:
+    """Wait while it is away; refuse (WrongState) when it has another shape than this version expects."""
+    while True:
+        try:
+            return migrate.check(url)
+        except Unavailable as error:
+            log.warning("waiting for the database: %s", error.message)
+            time.sleep(DATABASE_PAUSE)
 
 
 def _prepare(session: Session) -> None:

@@ -24,7 +24,7 @@ def upgrade(url: str) -> str:
 
     Repeatable, and safe to start on several nodes at once: the second waits, and finds nothing to do.
     """
-    with _connected(url) as connection:
+    with _opened(url) as database, database.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
         _upgrade(connection)
@@ -33,7 +33,7 @@ def upgrade(url: str) -> str:
 
 def current(url: str) -> str | None:
     """The revision the database says it has; None for a database without our tables."""
-    with _connected(url) as connection:
+    with _opened(url) as database, database.read() as connection:
         return _revision(connection)
 
 
@@ -58,11 +58,10 @@ def check(url: str) -> None:
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[Connection]:
+def _opened(url: str) -> Iterator[Database]:
     database = Database(url, pool_size=1)
     try:
-        with database.write() as connection:
-            yield connection
+        yield database
     finally:
         database.close()
 

@@ -179,3 +179,18 @@ def test_a_process_says_that_its_database_is_empty_instead_of_failing_later(tmp_
                            capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 6
     assert "database migrate" in ended.stderr
+
+
+def test_a_process_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
+    settings = {
+        "SIGNING_PROFILE": "development", "SIGNING_DATABASE_URL": f"postgresql://nobody@/none?host={tmp_path}",
+        "SIGNING_DOCUMENTS": str(tmp_path), "SIGNING_FRONT_SECRET_FILE": str(tmp_path / "secret"),
+    }
+    process = subprocess.Popen([sys.executable, "-m", "signing_service", "jobs"], env=os.environ | settings,
+                               stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "waiting for the database" not in process.stderr.readline():
+        assert process.poll() is None
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=SECONDS)
