@@ -3,7 +3,8 @@
 Three steps, each a transaction or none:
 
 1. `attempt` (W2a) raises the counter. If we die after this, a try is lost and nothing else.
-2. `evaluate` asks the device for the codes of three time steps and compares. No transaction is open.
+2. `evaluate` asks the device for the codes of three time steps and compares. No transaction is open. Where the
+   device does not answer, `give_back` undoes the count: an outage must not lock people out.
 3. `accept` (W2b) takes the step by a conditional UPDATE in the transaction that records what the code confirms,
    or `reject` records that it was not accepted.
 
@@ -22,6 +23,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from hsm.device import SecretRef
+from hsm.errors import DeviceError, Tampered
 from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import code_state, seed
 from signing_service.errors import NotAuthorized
@@ -140,6 +142,26 @@ def accept(tx: Connection, attempt: Attempt, step: int) -> bool:
     return taken.rowcount == 1
 
 
+def give_back(tx: Connection, attempt: Attempt) -> None:
+    """Undo the count of a try that nobody could look at: the device did not answer, so nothing was learned from it.
+
+    A lock that only this try made is open again. Where another signer counts at the same moment the try stays
+    counted, as it does if we die before this.
+    """
+    state = tx.execute(select(code_state).where(code_state.c.owner == attempt.owner)).mappings().first()
+    if attempt.seed is None or state is None:
+        return
+    failures, today = max(0, state["failures"] - 1), max(0, state["failures_today"] - 1)
+    suspicion = max(0.0, state["suspicion"] - 1)
+    is_opened = state["locked_until"] is not None and failures < IN_A_ROW and today < PER_DAY
+    lock = {"locked_until": None, "locks": max(0, state["locks"] - 1)} if is_opened else {}
+    tx.execute(
+        update(code_state).where(code_state.c.owner == attempt.owner, code_state.c.attempts == state["attempts"])
+        .values(attempts=state["attempts"] + 1, failures=failures, failures_today=today, suspicion=suspicion,
+                hard_locked=state["hard_locked"] and suspicion >= BUCKET, **lock)
+    )
+
+
 def reject(rt: Runtime, tx: Connection, attempt: Attempt, now: datetime, **where: Any) -> NotAuthorized:
     """Record that a code was not accepted, and say no more than that and the tries left."""
     facts = [Fact(Event.CODE_REJECTED, f"person:{attempt.owner}", "rejected", **where,
@@ -183,7 +205,14 @@ def spend(rt: Runtime, owner: str, code: str, now: datetime, seed_state: str = "
     """All three steps for one code that confirms no document. NotAuthorized where it is not accepted."""
     with rt.db.write() as tx:
         tried = attempt(rt, tx, owner, now, seed_state)
-    step = evaluate(rt, tried, code)
+    try:
+        step = evaluate(rt, tried, code)
+    except Tampered:
+        raise
+    except DeviceError:
+        with rt.db.write() as tx:
+            give_back(tx, tried)
+        raise
     refusal: NotAuthorized | None = None
     with rt.db.write() as tx:
         if step is None or not accept(tx, tried, step):

@@ -44,10 +44,16 @@ class Case:
     asked: Confirm
     refusal: SigningError | None = None
     attempt: codes.Attempt | None = None
+    unseen: bool = False  # the device did not answer: the code is neither right nor wrong
     step: int | None = None
     accepted: intents.Accepted | None = None
     intents: list[intents.Intent] = field(default_factory=list)
     outcomes: dict[str, LineOutcome] = field(default_factory=dict)
+
+    @property
+    def is_nobodys_fault(self) -> bool:
+        """Refused before the code was looked at, or although it was right: it stays good and counts for nothing."""
+        return self.refusal is not None and (self.unseen or self.step is not None)
 
     def answer(self) -> Confirmed | SigningError:
         if self.refusal is not None:
@@ -95,6 +101,7 @@ class Confirmations:
             except DeviceError as error:
                 log.warning("a code could not be evaluated: %s", error)
                 case.refusal = Unavailable("The device does not answer. Nothing was signed.", code="device-away")
+                case.unseen = True
 
         with stage("code"):
             self._side_by_side(evaluate, (case for case in cases if case.refusal is None))
@@ -110,6 +117,8 @@ class Confirmations:
         with stage("database"), self._rt.db.write() as tx:                                        # W2b and W3
             now = clock.check(self._rt, tx)
             for case in cases:
+                if case.attempt is not None and case.is_nobodys_fault:
+                    codes.give_back(tx, case.attempt)
                 if case.refusal is None:
                     self._accept(tx, case, now)
                 if case.accepted is not None:

@@ -99,7 +99,8 @@ def look(rt: Runtime, credential_ids: set[str]) -> dict[str, SigningError]:
         except Tampered as error:
             wrong[credential_id] = report_tampering(rt, error, credential_id=credential_id)
         except DeviceError as error:
-            raise Unavailable("The device does not answer. Nothing was signed.", code="device-away") from error
+            log.warning("a row could not be checked: %s", error)
+            wrong[credential_id] = Unavailable("The device does not answer. Nothing was signed.", code="device-away")
     return wrong
 
 

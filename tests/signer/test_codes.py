@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
+from hsm.errors import DeviceUnavailable
 from signing_service.db.tables import code_state, seed
-from signing_service.errors import NotAuthorized, SigningError
+from signing_service.errors import NotAuthorized, SigningError, Unavailable
 from signing_service.signer import codes
 from signing_service.wire import messages as m
 from tests.support.city import City, Person
@@ -166,6 +167,69 @@ def test_one_code_presented_fifty_times_at_once_is_accepted_once(city: City) -> 
         thread.join()
     assert len([each for each in answers if isinstance(each, m.Confirmed)]) == 1
     assert len(answers) == 50
+
+
+def counters(city: City, person: Person) -> tuple[object, ...]:
+    with city.rt.db.read() as tx:
+        state = tx.execute(select(code_state).where(code_state.c.owner == person.id)).one()
+    return state.failures, state.failures_today, state.locks, state.locked_until, state.hard_locked
+
+
+def test_a_device_that_does_not_answer_locks_nobody_out(city: City, device: MemoryDevice) -> None:
+    """Nobody looked at these codes: they are neither wrong nor right, however often somebody tries."""
+    official = city.official()
+    request = city.submitted(official)
+    city.next_code()
+    wrong(city, official, 3)
+    before = counters(city, official)
+    for _ in range(codes.PER_DAY + 1):
+        device.fail_next(DeviceUnavailable("away"), call="hmac_sha1")
+        with pytest.raises(Unavailable):
+            city.confirms(official, [request], official.code(city.clock.at))
+    assert counters(city, official) == before
+    assert city.confirms(official, [request]).lines[0].outcome == "done"
+
+
+def test_a_right_code_that_came_to_nothing_counts_for_nothing_and_stays_good(city: City, device: MemoryDevice) -> None:
+    """The device goes away after it looked at the code, before it could say whether the credential's row is true."""
+    official = city.official()
+    request = city.submitted(official)
+    city.next_code()
+    wrong(city, official, 1)  # from here on the seed's row is known to be true
+    before, code = counters(city, official), official.code(city.clock.at)
+    device.fail_next(DeviceUnavailable("away"), call="mac")
+    with pytest.raises(Unavailable):
+        city.confirms(official, [request], code)
+    assert counters(city, official) == before
+    assert city.confirms(official, [request], code).lines[0].outcome == "done"
+
+
+def test_an_operators_code_is_not_counted_either_when_the_device_is_away(city: City, device: MemoryDevice) -> None:
+    before = counters(city, city.operator)
+    for _ in range(codes.IN_A_ROW + 1):
+        city.next_code()
+        device.fail_next(DeviceUnavailable("away"), call="hmac_sha1")
+        with pytest.raises(Unavailable):
+            city.desk.act(m.Act(city.operator.id, city.operator.code(city.clock.at), (m.Unlock(city.operator.id),)))
+    assert counters(city, city.operator) == before
+    city.acts(m.Unlock(city.operator.id))
+
+
+def test_a_try_given_back_opens_the_lock_it_made_and_no_other(city: City, device: MemoryDevice) -> None:
+    official = city.official()
+    city.next_code()
+    wrong(city, official, 4)
+    with city.rt.db.write() as tx:
+        fifth = codes.attempt(city.rt, tx, official.id, city.clock.at)
+    assert locked_for(city, official) == codes.FIRST_LOCK
+    with city.rt.db.write() as tx:
+        codes.give_back(tx, fifth)
+    assert counters(city, official) == (4, 4, 0, None, False)
+    wrong(city, official, 1)
+    locked = counters(city, official)
+    with pytest.raises(NotAuthorized, match="locked"):
+        city.confirms(official, [city.submitted(official)])
+    assert counters(city, official) == locked
 
 
 def test_an_unknown_person_hears_what_a_known_one_hears(city: City, device: MemoryDevice) -> None:
