@@ -9,8 +9,10 @@ import shutil
 import socket
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from signing_service.cli.development_ca import DevelopmentCa
 from signing_service.cli.device import provision_softhsm
 from signing_service.errors import Invalid
 
@@ -61,6 +63,9 @@ def make_place(directory: Path) -> Place:
     secret = directory / "front.secret"
     secret.touch(mode=0o600)
     secret.write_bytes(secrets.token_bytes(32))
+    DevelopmentCa.make(directory / "ca", datetime.now(UTC))
+    (directory / "trust").mkdir()
+    shutil.copyfile(directory / "ca" / "ca.pem", directory / "trust" / "root.pem")
     sockets = _sockets(directory)
     port = _free_port()
     settings = {
@@ -73,7 +78,7 @@ def make_place(directory: Path) -> Place:
         "SIGNING_ADMIN_SOCKET": str(sockets / "admin.sock"),
         "SIGNING_LISTEN_PORT": str(port),
         "SIGNING_PUBLIC_URL": f"http://127.0.0.1:{port}",
-        "SIGNING_TRUST_ROOTS": str(directory / "ca"),
+        "SIGNING_TRUST_ROOTS": str(directory / "trust"),
         **token,
     }
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
@@ -87,7 +92,6 @@ def _empty(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True, mode=0o700)
     (directory / MARKER).touch()
-    (directory / "ca").mkdir(mode=0o700)
 
 
 def _sockets(directory: Path) -> Path:

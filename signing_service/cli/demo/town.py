@@ -110,7 +110,7 @@ class Office:
         return Person(signatory_id, CHAIRMAN, Phone(seed.uri or "")), added.id
 
     def _certify(self, operator: Person, credential_id: str, stamps_id: str) -> None:
-        ca = DevelopmentCa.make(self.place.directory / "ca", _now())
+        ca = DevelopmentCa.open(self.place.directory / "ca")
         with self.steps.step("The keys are there; the device signs a certificate request for each"):
             self._await_keys(credential_id, stamps_id)
             requests = self._act(
