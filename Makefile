@@ -60,13 +60,14 @@ bench: $(READY) ## How fast it is, and what each part costs
 	@tools/install-missing $(FOR_TESTS)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench
 
-crash: $(READY) ## Kill it at every step, on both databases: nothing lost, nothing signed twice
+crash: $(READY) ## Kill it between all its steps, on both databases: nothing lost, nothing signed twice
 	@tools/install-missing $(FOR_TESTS)
-	@SIGNING_CAMPAIGN=full $(BIN)/python -m pytest -q tests/crash
+	@$(BIN)/python -m pytest -q tests/crash
 
-faults: $(READY) ## Take the device, the database and the disk away, and give them back
+faults: $(READY) ## Take the device away, break it, and attack the log 100,000 times (some ten minutes)
 	@tools/install-missing $(FOR_TESTS)
-	@SIGNING_CAMPAIGN=full $(BIN)/python -m pytest -q tests/hsm tests/signer -k "fault or outage or away or hang or lost"
+	@SIGNING_LOG_CAMPAIGN=91200 $(BIN)/python -m pytest -q -n $(WORKERS) tests/hsm/test_faults.py \
+		tests/hsm/test_deadline.py tests/signer/test_process.py tests/tlog/test_campaign.py
 
 clean: ## Remove what was made, and nothing else
 	@rm -rf var .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
