@@ -7,11 +7,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-Id = Annotated[str, Meta(pattern=r"^[a-z]{2,4}_[0-9a-f]{32}$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Code = Annotated[str, Meta(pattern=r"^[0-9]{6}$")]  # ASCII digits only: `\d` would take full-width ones
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-AgencyCode = Annotated[str, Meta(min_length=1, max_length=35)]
+# `\Z`, because `$` would let a newline through behind the last character, and a column has no room for it.
+Id = Annotated[str, Meta(pattern=r"^[a-z]{2,4}_[0-9a-f]{32}\Z")]
+OperatorId = Annotated[str, Meta(pattern=r"^op_[0-9a-f]{32}\Z")]  # a signatory's codes are not tried as an operator's
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Code = Annotated[str, Meta(pattern=r"^[0-9]{6}\Z")]  # ASCII digits only: `\d` would take full-width ones
+PRINTED = r"^[^\x00-\x1f\x7f]*\Z"  # one line; a zero byte is what PostgreSQL cannot keep
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTED)]
+AgencyCode = Annotated[str, Meta(min_length=1, max_length=35, pattern=PRINTED)]
+Why = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*\Z")]
 DigestBytes = Annotated[bytes, Meta(min_length=32, max_length=64)]
 Der = Annotated[bytes, Meta(max_length=65_536)]
 
@@ -43,7 +47,7 @@ class Confirm(Message, frozen=True, tag="confirm"):
     client_id: Id
     signatory_id: Id
     code: Code
-    channel: Annotated[str, Meta(pattern="^(client|phone)$")]
+    channel: Annotated[str, Meta(pattern=r"^(client|phone)\Z")]
     lines: Annotated[tuple[Line, ...], Meta(min_length=1, max_length=MAX_LINES)]
 
 
@@ -68,8 +72,8 @@ class IssueTimestamp(Message, frozen=True, tag="issue-timestamp"):
     """RFC 3161 2.4.1, already parsed. `nonce` as decimal text: it may be longer than 64 bits."""
 
     imprint: DigestBytes
-    digest: Annotated[str, Meta(pattern="^sha(256|384|512)$")]
-    nonce: Annotated[str, Meta(pattern="^[0-9]{1,80}$")] | None = None
+    digest: Annotated[str, Meta(pattern=r"^sha(256|384|512)\Z")]
+    nonce: Annotated[str, Meta(pattern=r"^[0-9]{1,80}\Z")] | None = None
     policy: Annotated[str, Meta(max_length=100)] | None = None
     with_certificate: bool = True
     signing_request_id: Id | None = None
@@ -85,7 +89,7 @@ class TimestampIssued(Message, frozen=True, tag="timestamp-issued"):
 
 
 class Bootstrap(Message, frozen=True, tag="bootstrap"):
-    """Make the first operator. Once, on a database without operators."""
+    """Make the first operator. Good until an operator has proven a code: it can be repeated if it broke off."""
 
     name: Name
 
@@ -95,21 +99,21 @@ class AddOperator(Struct, frozen=True, forbid_unknown_fields=True, tag="add-oper
 
 
 class SetOperatorState(Struct, frozen=True, forbid_unknown_fields=True, tag="set-operator-state"):
-    operator_id: Id
-    state: Annotated[str, Meta(pattern="^(active|suspended)$")]
+    operator_id: OperatorId
+    state: Annotated[str, Meta(pattern=r"^(active|suspended)\Z")]
 
 
 class AddSignatory(Struct, frozen=True, forbid_unknown_fields=True, tag="add-signatory"):
     name: Name
     agency_code: AgencyCode
-    office: Annotated[str, Meta(min_length=1, max_length=40)]
-    reference: Annotated[str, Meta(max_length=100)] | None = None
+    office: Annotated[str, Meta(min_length=1, max_length=40, pattern=PRINTED)]
+    reference: Annotated[str, Meta(max_length=100, pattern=PRINTED)] | None = None
 
 
 class SetSignatoryState(Struct, frozen=True, forbid_unknown_fields=True, tag="set-signatory-state"):
     signatory_id: Id
-    state: Annotated[str, Meta(pattern="^(active|suspended)$")]
-    reason: Annotated[str, Meta(max_length=500)] = ""
+    state: Annotated[str, Meta(pattern=r"^(active|suspended)\Z")]
+    reason: Why = ""
 
 
 class EnrolCode(Struct, frozen=True, forbid_unknown_fields=True, tag="enrol-code"):
@@ -132,12 +136,12 @@ class Unlock(Struct, frozen=True, forbid_unknown_fields=True, tag="unlock"):
 class AddCredential(Struct, frozen=True, forbid_unknown_fields=True, tag="add-credential"):
     """A new credential whose key is made in the device, in the background: poll the credential's state."""
 
-    kind: Annotated[str, Meta(pattern="^(personal|agency|timestamp)$")]
+    kind: Annotated[str, Meta(pattern=r"^(personal|agency|timestamp)\Z")]
     agency_code: AgencyCode
     key_kind: Annotated[str, Meta(max_length=10)]
     algorithm: Annotated[str, Meta(max_length=20)] | None = None
     signatory_id: Id | None = None
-    custody: Annotated[str, Meta(pattern="^(wrapped|token)$")] = "wrapped"
+    custody: Annotated[str, Meta(pattern=r"^(wrapped|token)\Z")] = "wrapped"
     replaces: Id | None = None
 
 
@@ -145,11 +149,11 @@ class RequestCertificate(Struct, frozen=True, forbid_unknown_fields=True, tag="r
     """PKCS#10 (RFC 2986) for a credential's key. `subject` is a list of (short name, value), such as CN, O, OU, C."""
 
     credential_id: Id
-    subject: Annotated[tuple[tuple[str, str], ...], Meta(min_length=1, max_length=20)]
+    subject: Annotated[tuple[tuple[Name, Name], ...], Meta(min_length=1, max_length=20)]
 
 
 class ImportCertificate(Struct, frozen=True, forbid_unknown_fields=True, tag="import-certificate"):
-    """A certificate that was parsed and checked in the front half (`credentials.check`); the signer compares keys."""
+    """A certificate that was parsed and checked by whoever sends it (`certificates.py`); the signer compares keys."""
 
     credential_id: Id
     certificate: Der
@@ -161,19 +165,19 @@ class ImportCertificate(Struct, frozen=True, forbid_unknown_fields=True, tag="im
 
 class SetCredentialState(Struct, frozen=True, forbid_unknown_fields=True, tag="set-credential-state"):
     credential_id: Id
-    state: Annotated[str, Meta(pattern="^(active|suspended|revoked)$")]
-    reason: Annotated[str, Meta(max_length=500)] = ""
+    state: Annotated[str, Meta(pattern=r"^(active|suspended|revoked)\Z")]
+    reason: Why = ""
 
 
 class DestroyKey(Struct, frozen=True, forbid_unknown_fields=True, tag="destroy-key"):
-    """For ever. Only of a revoked or expired credential."""
+    """For ever. Only of a revoked credential."""
 
     credential_id: Id
 
 
 class ActivatePolicy(Struct, frozen=True, forbid_unknown_fields=True, tag="activate-policy"):
-    name: Name
-    text: Annotated[str, Meta(max_length=200_000)]
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTED)]
+    text: Annotated[str, Meta(max_length=200_000, pattern=r"^[^\x00]*\Z")]
 
 
 Command = (
@@ -183,12 +187,12 @@ Command = (
 
 
 class Act(Message, frozen=True, tag="act"):
-    """An operator's commands under one code of the operator's own: all are carried out, or the first refusal ends it.
+    """An operator's commands under one code of the operator's own, in order. A refused one does not stop the next.
 
     Several commands in one act are how bulk enrolment works: one code, one operator, every row on record.
     """
 
-    operator_id: Id
+    operator_id: OperatorId
     code: Code
     commands: Annotated[tuple[Command, ...], Meta(min_length=1, max_length=500)]
 
