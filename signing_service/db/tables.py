@@ -265,7 +265,7 @@ code_state = Table(
     "code_state", metadata,
     Column("owner", ID, primary_key=True),
     Column("last_step", BigInteger, nullable=False),     # the greatest accepted time step; only greater ones count
-    Column("attempts", BigInteger, nullable=False),      # ever; makes each conditional UPDATE of this row exact
+    Column("attempts", BigInteger, nullable=False),      # changes, ever: makes each conditional UPDATE of this row exact
     Column("failures", Integer, nullable=False),         # in a row since the last right code
     Column("failures_today", Integer, nullable=False),
     Column("today", String(10), nullable=False),

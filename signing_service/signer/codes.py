@@ -52,7 +52,6 @@ class Attempt:
     seed: Any
     tries_left: int
     at: datetime
-    counter: int
 
 
 def step_of(now: datetime) -> int:
@@ -65,7 +64,7 @@ def attempt(rt: Runtime, tx: Connection, owner: str, now: datetime, seed_state: 
     found = tx.execute(select(seed).where(seed.c.owner == owner, seed.c.state == seed_state)).mappings().first()
     state = tx.execute(select(code_state).where(code_state.c.owner == owner)).mappings().first()
     if found is None or state is None:
-        return Attempt(owner, None, IN_A_ROW - 1, now, 0)
+        return Attempt(owner, None, IN_A_ROW - 1, now)
     counted = _counted(state, now, local_day(now, rt.settings.timezone))
     changed = tx.execute(
         update(code_state).where(code_state.c.owner == owner, code_state.c.attempts == state["attempts"])
@@ -73,7 +72,14 @@ def attempt(rt: Runtime, tx: Connection, owner: str, now: datetime, seed_state: 
     )
     if changed.rowcount != 1:  # another signer counted at the same moment: its count stands, this try is not made
         raise NotAuthorized(NOT_ACCEPTED, code="code-busy")
-    return Attempt(owner, found, max(0, IN_A_ROW - counted["failures"]), now, counted["attempts"])
+    return Attempt(owner, found, _tries_left(counted), now)
+
+
+def _tries_left(counted: dict[str, Any]) -> int:
+    if counted["locked_until"] is not None or counted["hard_locked"]:
+        return 0
+    left: int = min(IN_A_ROW - counted["failures"], PER_DAY - counted["failures_today"])
+    return left
 
 
 def _counted(state: Any, now: datetime, today: str) -> dict[str, Any]:
@@ -133,6 +139,7 @@ def accept(tx: Connection, attempt: Attempt, step: int) -> bool:
     taken = tx.execute(
         update(code_state).where(code_state.c.owner == attempt.owner, code_state.c.last_step < step)
         .values(
+            attempts=code_state.c.attempts + 1,  # what another signer is counting from the row before must fail
             last_step=step, failures=0, failures_today=max(0, state["failures_today"] - 1), locks=0,
             suspicion=max(0.0, state["suspicion"] - 1), locked_until=None, hard_locked=False,
         )
