@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, func, select
 
 from policies.decision import Confirm, CredentialKind, Facts, Level, Secrecy, Urgency
-from policies.document import Policy, load
+from policies.document import Policy, PolicyInvalid, load
 from signing_service.credentials import Credential
 from signing_service.db.tables import intent, policy
 from signing_service.errors import Unavailable
@@ -82,13 +83,20 @@ _loaded: dict[str, Policy] = {}  # by hash: a policy's text never changes under 
 
 def active_policy(tx: Connection) -> Policy:
     """The policy in force. Raises Unavailable where none is active: a missing policy is a refusal."""
-    row = tx.execute(select(policy.c.hash).where(policy.c.active)).first()
+    # Two signers may activate one at the same moment: the newer counts.
+    row = tx.execute(select(policy.c.hash).where(policy.c.active)
+                     .order_by(policy.c.activated_at.desc(), policy.c.hash)).first()
     if row is None:
         raise Unavailable("No policy is active. An operator must activate one.", code="no-policy", retry_after=60)
     if row.hash not in _loaded:
-        text = tx.execute(select(policy.c.name, policy.c.text).where(policy.c.hash == row.hash)).one()
-        loaded = load(text.text, text.name)
-        if loaded.hash != row.hash:
-            raise Unavailable("The active policy does not have its hash.", code="policy-tampered", retry_after=60)
-        _loaded[row.hash] = loaded
+        _loaded[row.hash] = _load(tx, row.hash)
     return _loaded[row.hash]
+
+
+def _load(tx: Connection, expected: str) -> Policy:
+    text = tx.execute(select(policy.c.name, policy.c.text).where(policy.c.hash == expected)).one()
+    with suppress(PolicyInvalid):
+        loaded = load(text.text, text.name)
+        if loaded.hash == expected:
+            return loaded
+    raise Unavailable("The active policy is not what was activated.", code="policy-tampered", retry_after=60)

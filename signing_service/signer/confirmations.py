@@ -6,7 +6,8 @@
 
 W2b and W3 are one transaction: a code is never spent without its confirmation and intents on record, and where
 that commit fails nothing was signed and the code is still good. Confirmations in a batch do not know each other: a
-refusal of one is an answer to that one, inside its own savepoint.
+refusal of one is an answer to that one, inside its own savepoint. They are taken in the order of their signatories,
+in which every signer locks rows: two of them never wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from hsm.errors import DeviceError, Tampered
@@ -33,6 +34,7 @@ from signing_service.signer.runtime import Runtime
 from signing_service.wire.messages import Confirm, Confirmed, Line, LineOutcome
 
 log = logging.getLogger(__name__)
+PART = 64  # signatures until outcomes are written: a slow device must not carry a whole batch past its deadline
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -72,14 +74,15 @@ class Confirmations:
 
     def __call__(self, asked: Sequence[Confirm]) -> list[Confirmed | SigningError]:
         cases = [Case(each) for each in asked]
+        ordered = sorted(cases, key=lambda case: case.asked.signatory_id)
         try:
-            self._count(cases)
-            self._evaluate(cases)
-            self._look(cases)
-            self._intend(cases)
+            self._count(ordered)
+            self._evaluate(ordered)
+            self._look(ordered)
+            self._intend(ordered)
         except SigningError as error:
             return [case.refusal or error for case in cases]  # nothing was signed
-        self._sign(cases)
+        self._sign(ordered)
         return [case.answer() for case in cases]
 
     def _count(self, cases: list[Case]) -> None:
@@ -114,6 +117,22 @@ class Confirmations:
                 case.refusal = case.refusal or wrong.get(line.credential_id)
 
     def _intend(self, cases: list[Case]) -> None:
+        try:
+            self._write_intents(cases)
+        except Unavailable:
+            if not self._are_kept(cases):
+                raise
+        REQUESTS.labels("signing").inc(sum(len(case.intents) for case in cases))
+
+    def _are_kept(self, cases: list[Case]) -> bool:
+        """Is W3 durable although its COMMIT was not acknowledged? Then these intents are ours alone, to act upon."""
+        accepted = [case.accepted.id for case in cases if case.accepted is not None]
+        if not accepted:
+            return False
+        with self._rt.db.read() as tx:  # one transaction wrote them all, so one is as good as all
+            return tx.execute(select(confirmation.c.id).where(confirmation.c.id == accepted[0])).first() is not None
+
+    def _write_intents(self, cases: list[Case]) -> None:
         with stage("database"), self._rt.db.write() as tx:                                        # W2b and W3
             now = clock.check(self._rt, tx)
             for case in cases:
@@ -124,7 +143,6 @@ class Confirmations:
                 if case.accepted is not None:
                     for line in case.asked.lines:
                         self._line(tx, case, line, now)
-        REQUESTS.labels("signing").inc(sum(len(case.intents) for case in cases))
 
     def _accept(self, tx: Connection, case: Case, now: datetime) -> None:
         assert case.attempt is not None
@@ -170,15 +188,17 @@ class Confirmations:
         made = [each for case in cases for each in case.intents]
         if not made:
             return
-        with stage("device"):
-            performed = self._side_by_side(lambda each: intents.perform(self._rt, each), made)
-        outcomes = self._conclude(performed)
+        outcomes: dict[str, LineOutcome] = {}
+        for at in range(0, len(made), PART):
+            with stage("device"):
+                performed = self._side_by_side(lambda each: intents.perform(self._rt, each), made[at:at + PART])
+            outcomes |= self._conclude(performed)
         for case in cases:
             for each in case.intents:
                 case.outcomes[each.signing_request_id] = outcomes[each.signing_request_id]
 
     def _conclude(self, performed: list[intents.Performed]) -> dict[str, LineOutcome]:
-        """W4, repeated until the deadline where the database is away: `WHERE outcome IS NULL` makes that safe."""
+        """W4, repeated until the deadline where the database is away: `conclude` knows its own outcome again."""
         while True:
             try:
                 with stage("database"), self._rt.db.write() as tx:                                # W4

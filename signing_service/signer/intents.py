@@ -115,11 +115,15 @@ def report_tampering(rt: Runtime, error: Tampered, **where: Any) -> SigningError
 
 
 def intend(rt: Runtime, tx: Connection, confirmed: Accepted, line: Line, now: datetime) -> Intent:
-    """W3 for one line. Raises a refusal, and then has written nothing; call it inside a savepoint."""
-    found = tx.execute(select(signing_request).where(signing_request.c.id == line.signing_request_id)).first()
-    request = check_line(found, confirmed, line, now)
-    holder, ref = _usable(rt, tx, line, confirmed.signatory_id, now)
-    decision = decide(rt, tx, request, holder, confirmed, now)
+    """W3 for one line. Raises a refusal; call it inside a savepoint, so that then nothing was written."""
+    try:
+        found = tx.execute(select(signing_request).where(signing_request.c.id == line.signing_request_id)).first()
+        request = check_line(found, confirmed, line, now)
+        holder, ref = _usable(rt, tx, line, confirmed.signatory_id, now)
+        decision = decide(rt, tx, request, holder, confirmed, now)
+    except (ValueError, TypeError) as error:  # a front that was taken over writes into its rows what it likes
+        log.exception("a row of %s cannot be read", line.signing_request_id)
+        raise WrongState("The signing request cannot be read.", code="row-damaged") from error
     moved = tx.execute(
         update(signing_request)
         .where(signing_request.c.id == line.signing_request_id, signing_request.c.state == "pending",
@@ -217,7 +221,8 @@ def _fact(event: Event, made: Intent, outcome: str = "ok", data: dict[str, Any] 
 
 
 def perform(rt: Runtime, made: Intent) -> Performed:
-    """Ask the device, once. The value is believed only when it verifies with the certificate's key.
+    """Ask the device, once. The value is believed only when it verifies with the credential's public key, which is
+    the certificate's since the import.
 
     Never raises: what went wrong is the outcome. Where the device did not answer it may have signed.
     """
@@ -233,32 +238,49 @@ def perform(rt: Runtime, made: Intent) -> Performed:
     except (DeviceError, ValueError) as error:
         log.exception("the device could not sign")
         return Performed(made, Outcome.FAILED, None, f"the device refused: {type(error).__name__}")
+    except Exception as error:  # whatever it is must not cost the others of the batch their outcomes
+        log.exception("nobody foresaw what the device raised")
+        return Performed(made, Outcome.UNKNOWN, None, f"{type(error).__name__}: the device may have signed")
     if not holds(made.key.public_key, made.algorithm, made.to_sign, value):
-        return Performed(made, Outcome.FAILED, None, "the device's value does not verify with the certificate's key")
+        return Performed(made, Outcome.FAILED, None, "the device's value does not verify with the credential's key")
     return Performed(made, Outcome.DONE, value)
 
 
 def conclude(rt: Runtime, tx: Connection, performed: Performed, now: datetime) -> LineOutcome:
-    """W4 for one intent: first outcome wins. A late signer finds one already and discards its value."""
+    """W4 for one intent: first outcome wins. A late signer finds one already and discards its value.
+
+    An outcome that is already there as we would write it is our own: a COMMIT whose acknowledgement was lost.
+    """
     made = performed.intent
     closed = tx.execute(
         update(intent).where(intent.c.id == made.id, intent.c.outcome.is_(None))
         .values(outcome=performed.outcome.value, outcome_at=now)
     )
     if closed.rowcount != 1:
-        return LineOutcome(made.signing_request_id, "failed", "late", "The outcome was recorded by another.")
+        written = tx.execute(select(intent.c.outcome).where(intent.c.id == made.id)).scalar_one_or_none()
+        if written != performed.outcome:
+            return LineOutcome(made.signing_request_id, "failed", "late", "The outcome was recorded by another.")
+        return _told(performed)
     if performed.value is None:
-        return _failed(rt, tx, performed, now)
+        _fail(rt, tx, performed, now)
+        return _told(performed)
     tx.execute(insert(signature).values(
         intent_id=made.id, signing_request_id=made.signing_request_id, value=performed.value, created_at=now))
     tx.execute(update(signing_request).where(signing_request.c.id == made.signing_request_id,
                                              signing_request.c.state == "signing").values(state="finishing"))
     record(tx, now, _fact(Event.DONE, made, data={
         "intent": made.id, "value_digest": _digest(performed.value)}), mac=rt.entry_mac)
-    return LineOutcome(made.signing_request_id, "done")
+    return _told(performed)
 
 
-def _failed(rt: Runtime, tx: Connection, performed: Performed, now: datetime) -> LineOutcome:
+def _told(performed: Performed) -> LineOutcome:
+    request_id = performed.intent.signing_request_id
+    if performed.outcome is Outcome.DONE:
+        return LineOutcome(request_id, "done")
+    return LineOutcome(request_id, "failed", performed.outcome.value, performed.why)
+
+
+def _fail(rt: Runtime, tx: Connection, performed: Performed, now: datetime) -> None:
     made, unknown = performed.intent, performed.outcome is Outcome.UNKNOWN
     tx.execute(
         update(signing_request)
@@ -268,7 +290,6 @@ def _failed(rt: Runtime, tx: Connection, performed: Performed, now: datetime) ->
     event = Event.UNKNOWN_OUTCOME if unknown else Event.FAILED
     record(tx, now, _fact(event, made, performed.outcome.value, {"intent": made.id, "why": performed.why}),
            mac=rt.entry_mac)
-    return LineOutcome(made.signing_request_id, "failed", performed.outcome.value, performed.why)
 
 
 def _digest(value: bytes) -> str:
