@@ -34,6 +34,7 @@ def serve(
     front: Annotated[int, typer.Option(min=1, max=64, help="How many fronts share the port")] = 1,
 ) -> None:
     """Start everything and keep it alive: signer, jobs, fronts. Ctrl-C ends it in good order."""
+    supervisor.end_with_supervisor()  # when the demonstration is killed, its server ends too
     session = held(context)
     settings = session.settings
     read_signer_settings()  # a half that cannot start should say so here, not five restarts later

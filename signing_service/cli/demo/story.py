@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from signing_service.cli.demo.steps import Steps
 from signing_service.cli.demo.town import WARD, Office, Town
 from signing_service.cli.development_ca import DevelopmentCa
 from signing_service.cli.processes import is_ready
+from signing_service.cli.supervisor import SUPERVISED
 from signing_service.db.engine import Database
 from signing_service.errors import Invalid, SigningError, Unavailable
 from signing_service.inspection import Reader
@@ -39,6 +41,8 @@ ENDING_SECONDS = 120.0
 def play(console: Console, document: Path, directory: Path, *, stay: bool) -> None:
     """Set a server up, sign a document and have the result judged by others; or stay. Raises typer.Exit if not true."""
     steps = Steps(console)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background, deaf to Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     missing = proofs.missing_programs()
     if missing:
         raise Invalid(f"Not installed: {', '.join(missing)}. `make demo` installs what is missing.", code="missing")
@@ -71,8 +75,8 @@ def _running(steps: Steps, directory: Path) -> Iterator[Place]:
         said.say(place.directory)
     with (place.directory / "service.log").open("wb") as log:
         service = subprocess.Popen(
-            [sys.executable, "-m", "signing_service", "serve"], env=place.environment, stdout=log, stderr=log,
-            start_new_session=True)
+            [sys.executable, "-m", "signing_service", "serve"], stdout=log, stderr=log, start_new_session=True,
+            env=place.environment | {SUPERVISED: str(os.getpid())})
         try:
             with steps.step("signer, jobs and front start; only the signer knows the PIN") as said:
                 _await_service(service, place)
