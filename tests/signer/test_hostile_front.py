@@ -62,6 +62,19 @@ def a_row_that_gives_anothers_request_this_persons_credential(city: City, a: Per
     return of(city, b, city.line(forged(city, signatory_id=b.id, credential_id=a.credential)))
 
 
+def a_row_in_anothers_name_with_this_persons_credential(city: City, a: Person, b: Person) -> m.Confirm:
+    return of(city, a, city.line(forged(city, signatory_id=b.id, credential_id=a.credential)))
+
+
+def a_line_with_another_credential_of_the_same_person(city: City, a: Person, b: Person) -> m.Confirm:
+    """A person may hold two, such as their own and a seal: the request says which."""
+    request = city.submitted(a)
+    second = city.acts(m.AddCredential("agency", "H26.1", "p-256", None, a.id))[0].id
+    city.certify(second, "Phường Hoa Sen")
+    city.next_code()
+    return of(city, a, city.line(request, credential_id=second))
+
+
 def a_line_that_exchanges_the_credential(city: City, a: Person, b: Person) -> m.Confirm:
     return of(city, a, city.line(city.submitted(a), credential_id=b.credential))
 
@@ -107,6 +120,9 @@ DENIED: dict[str, tuple[Attack, int]] = {  # the attack, and how many signatures
         (a_row_that_gives_a_persons_request_anothers_credential, 0),
     "a row that joins another person with this one's credential, under the other's code":
         (a_row_that_gives_anothers_request_this_persons_credential, 0),
+    "a row in another's name with this person's credential, under this person's code":
+        (a_row_in_anothers_name_with_this_persons_credential, 0),
+    "a line that names another credential of this person": (a_line_with_another_credential_of_the_same_person, 0),
     "a line that names another's credential": (a_line_that_exchanges_the_credential, 0),
     "another person's pending request": (anothers_lines_under_this_persons_code, 0),
     "the timestamp authority's key": (the_timestamp_authoritys_credential, 0),
