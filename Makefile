@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-# PROBE:PACKAGE; a package is installed when its probe is not there (tools/install-missing)
+# PROBE:PACKAGE; a package is installed when its probe is not there (.ci/install-missing)
 FOR_DEMO := softhsm2-util:softhsm2 pdfsig:poppler-utils qpdf:qpdf openssl:openssl \
 	/usr/share/fonts/truetype/liberation2:fonts-liberation2
 FOR_TESTS := $(FOR_DEMO) /usr/lib/postgresql/*/bin/initdb:postgresql setpriv:util-linux cc:gcc \
@@ -23,7 +23,7 @@ setup: $(READY) ## Put the locked dependencies, checked by hash, into .venv
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
-	@tools/install-missing "$$($(PYTHON) -c 'import ensurepip; print(ensurepip.__file__)' 2>/dev/null || echo /missing):python3-venv"
+	@.ci/install-missing "$$($(PYTHON) -c 'import ensurepip; print(ensurepip.__file__)' 2>/dev/null || echo /missing):python3-venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked dependencies into $(VENV) …"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
@@ -33,15 +33,15 @@ $(READY): requirements.lock
 	@touch $(READY)
 
 demo: $(READY) ## Set a server up, sign a document, have others judge it: one minute, left in var/demo
-	@tools/install-missing $(FOR_DEMO)
+	@.ci/install-missing $(FOR_DEMO)
 	@$(BIN)/signing-service demo
 
 run: $(READY) ## The same server, kept running: what to type, and a QR code to scan
-	@tools/install-missing $(FOR_DEMO)
+	@.ci/install-missing $(FOR_DEMO)
 	@$(BIN)/signing-service demo --stay --directory var/run
 
 test: $(READY) ## All tests, with a real SoftHSM, SQLite and PostgreSQL
-	@tools/install-missing $(FOR_TESTS)
+	@.ci/install-missing $(FOR_TESTS)
 	@$(BIN)/python -m pytest -q -n $(WORKERS)
 
 lint: $(READY) ## Style, types, and which package may import which
@@ -50,22 +50,22 @@ lint: $(READY) ## Style, types, and which package may import which
 	@$(BIN)/lint-imports
 
 check: lint ## Everything that must hold: lint, and all tests with none skipped and their coverage
-	@tools/install-missing $(FOR_TESTS)
+	@.ci/install-missing $(FOR_TESTS)
 	@$(BIN)/coverage erase
 	@SIGNING_TESTS_MUST_RUN=1 $(BIN)/coverage run -m pytest -q -n $(WORKERS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
 
 bench: $(READY) ## How fast it is, and what each part costs
-	@tools/install-missing $(FOR_TESTS)
+	@.ci/install-missing $(FOR_TESTS)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench
 
 crash: $(READY) ## Kill it between all its steps, on both databases: nothing lost, nothing signed twice
-	@tools/install-missing $(FOR_TESTS)
+	@.ci/install-missing $(FOR_TESTS)
 	@$(BIN)/python -m pytest -q tests/crash
 
 faults: $(READY) ## Take the device away, break it, and attack the log 100,000 times (some ten minutes)
-	@tools/install-missing $(FOR_TESTS)
+	@.ci/install-missing $(FOR_TESTS)
 	@SIGNING_LOG_CAMPAIGN=91200 $(BIN)/python -m pytest -q -n $(WORKERS) tests/hsm/test_faults.py \
 		tests/hsm/test_deadline.py tests/signer/test_process.py tests/tlog/test_campaign.py
 
