@@ -202,10 +202,10 @@ def unlock(tx: Connection, owner: str, now: datetime) -> bool:
 
 @dataclass(frozen=True)
 class Spent:
-    """A code that was accepted and can never be accepted again: the proof that an operator acts."""
+    """A code that was accepted and can never be accepted again: the proof that an operator acts, or has a seed."""
 
     owner: str
-    step: int
+    seed_id: str
 
 
 def spend(rt: Runtime, owner: str, code: str, now: datetime, seed_state: str = "active", **where: Any) -> Spent:
@@ -228,5 +228,4 @@ def spend(rt: Runtime, owner: str, code: str, now: datetime, seed_state: str = "
             record(tx, now, Fact(Event.CODE_ACCEPTED, f"person:{owner}", **where), mac=rt.entry_mac)
     if refusal is not None:
         raise refusal
-    assert step is not None
-    return Spent(owner, step)
+    return Spent(owner, tried.seed["id"])

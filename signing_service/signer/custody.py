@@ -18,7 +18,7 @@ from hsm.device import Custody, KeyRef
 from hsm.errors import DeviceError
 from hsm.verification import holds
 from signing_service.audit import Event, Fact, record
-from signing_service.credentials import State, check_move
+from signing_service.credentials import State, check_move, split_der
 from signing_service.db.tables import credential, key, seed
 from signing_service.errors import Invalid, NotFound, Unavailable, WrongState
 from signing_service.ids import draw
@@ -52,7 +52,7 @@ def revise(rt: Runtime, row: Any, **values: Any) -> Change:
 
 
 def write(tx: Connection, change: Change) -> None:
-    """Store it if nobody else changed the row meanwhile; WrongState otherwise."""
+    """Store it if nobody else changed the row meanwhile; WrongState otherwise. Say `wrote` when it is durable."""
     values = {name: value for name, value in change.row.items() if name != "id"}
     written = tx.execute(
         update(credential)
@@ -101,7 +101,11 @@ def make_key(rt: Runtime, credential_id: str) -> None:
         log.exception("a key could not be made")
         _give_up(rt, row, error)
         return
-    _keep(rt, row, made)
+    try:
+        _keep(rt, row, made)
+    except WrongState:  # another signer made one first
+        rt.device.destroy(made)
+        raise
 
 
 def _keep(rt: Runtime, row: Any, made: KeyRef) -> None:
@@ -121,6 +125,7 @@ def _keep(rt: Runtime, row: Any, made: KeyRef) -> None:
             agency_code=row["agency_code"],
             data={"key": made.id, "kind": made.kind.value, "custody": made.custody.value},
         ), mac=rt.entry_mac)
+    rt.verified.wrote("credential", change.row)
 
 
 def _give_up(rt: Runtime, row: Any, error: Exception) -> None:
@@ -129,6 +134,7 @@ def _give_up(rt: Runtime, row: Any, error: Exception) -> None:
         write(tx, change)
         record(tx, rt.now(), Fact(Event.KEY_FAILED, f"signer:{rt.id}", "failed", credential_id=row["id"],
                                   data={"why": type(error).__name__}), mac=rt.entry_mac)
+    rt.verified.wrote("credential", change.row)
 
 
 def request_certificate(rt: Runtime, actor: str, credential_id: str, subject: tuple[tuple[str, str], ...]) -> str:
@@ -158,10 +164,14 @@ def _request_info(ref: KeyRef, subject: tuple[tuple[str, str], ...]) -> csr.Cert
     unknown = [name for name, _ in subject if name not in ATTRIBUTES]
     if unknown:
         raise Invalid(f"Unknown in a subject: {', '.join(unknown)}. Known are {', '.join(ATTRIBUTES)}.")
-    return csr.CertificationRequestInfo({
-        "version": "v1", "subject": _name(subject),
-        "subject_pk_info": keys.PublicKeyInfo.load(ref.public_key), "attributes": [],
-    })
+    try:
+        return csr.CertificationRequestInfo({
+            "version": "v1", "subject": _name(subject),
+            "subject_pk_info": keys.PublicKeyInfo.load(ref.public_key), "attributes": [],
+        })
+    except UnicodeError as error:
+        raise Invalid("A country, a serial number and an e-mail address are written in ASCII.",
+                      code="subject") from error
 
 
 def _name(subject: tuple[tuple[str, str], ...]) -> x509.Name:
@@ -193,6 +203,7 @@ def import_certificate(
     if ref.public_key != public_key:
         raise Invalid("The certificate is for another key than the credential's. Was it issued for an older request?",
                       code="other-key")
+    _check_certificate(certificate, chain, validity)
     check_move(State(row["state"]), State.ACTIVE)
     change = revise(rt, row, state=State.ACTIVE.value, certificate=certificate, chain=b"".join(chain),
                     not_before=validity[0], not_after=validity[1])
@@ -207,6 +218,21 @@ def import_certificate(
             write(tx, old)
             record(tx, now, _credential_fact(Event.CREDENTIAL_STATE, actor, old.row, {
                 "state": old.row["state"], "reason": old.row["reason"]}), mac=rt.entry_mac)
+    for each in (change, old):
+        if each is not None:
+            rt.verified.wrote("credential", each.row)
+
+
+def _check_certificate(certificate: bytes, chain: tuple[bytes, ...], validity: tuple[datetime, datetime]) -> None:
+    """What everybody who uses the credential will rely on; whether the certificate is a good one was asked before."""
+    try:
+        is_cut_right = (split_der(certificate), split_der(b"".join(chain))) == ((certificate,), chain)
+    except ValueError:
+        is_cut_right = False
+    if not is_cut_right:
+        raise Invalid("A certificate is one DER value, and so is each of its chain.", code="certificate")
+    if validity[0] >= validity[1]:
+        raise Invalid("The certificate ends before it begins.", code="certificate")
 
 
 def _replaced(rt: Runtime, credential_id: str | None) -> Change | None:
@@ -229,15 +255,23 @@ def set_state(rt: Runtime, actor: str, credential_id: str, state: State, reason:
         write(tx, change)
         record(tx, rt.now(), _credential_fact(Event.CREDENTIAL_STATE, actor, row, {
             "state": state.value, "reason": reason}), mac=rt.entry_mac)
+    rt.verified.wrote("credential", change.row)
 
 
 def destroy_key(rt: Runtime, actor: str, credential_id: str) -> None:
-    """For ever: on record first, then the blob and the device's copy are gone. Can be repeated after a crash."""
+    """For ever: on record first, then the blob and the device's copy are gone.
+
+    To be repeated where the device did not do it, or we died before it could: then only the device is asked again.
+    """
     row = credential_row(rt, credential_id)
+    held = key_row(rt, row["key_id"])
     if row["state"] != State.KEY_DESTROYED:
         check_move(State(row["state"]), State.KEY_DESTROYED)
-    held = key_row(rt, row["key_id"])
-    ref = key_ref(held)
+        _forget_key(rt, actor, row, held)
+    rt.device.destroy(key_ref(held))
+
+
+def _forget_key(rt: Runtime, actor: str, row: Any, held: Any) -> None:
     emptied = dict(held) | {"blob": None, "destroyed_at": rt.now()}
     emptied["mac"] = mac_of(rt.device, "key", emptied)
     change = revise(rt, row, state=State.KEY_DESTROYED.value)
@@ -247,7 +281,7 @@ def destroy_key(rt: Runtime, actor: str, credential_id: str) -> None:
             blob=None, destroyed_at=emptied["destroyed_at"], mac=emptied["mac"]))
         record(tx, rt.now(), _credential_fact(Event.KEY_DESTROYED, actor, row, {"key": held["id"]}),
                mac=rt.entry_mac)
-    rt.device.destroy(ref)
+    rt.verified.wrote("credential", change.row)
 
 
 def _credential_fact(event: Event, actor: str, row: Any, data: dict[str, Any]) -> Fact:
@@ -278,10 +312,15 @@ def enrol(rt: Runtime, actor: str, owner: str, name: str) -> str:
 
 
 def complete(rt: Runtime, owner: str, code: str) -> None:
-    """The first right code of a new seed: from now on it is the person's only one."""
-    codes.spend(rt, owner, code, rt.now(), seed_state="enrolling")
+    """The first right code of a new seed: from now on it is the person's only one.
+
+    WrongState where another seed was drawn meanwhile: a code proves only the seed it was computed from.
+    """
+    proven = codes.spend(rt, owner, code, rt.now(), seed_state="enrolling").seed_id
     retired = _restated(rt, owner, "active", "retired")
-    active = _restated(rt, owner, "enrolling", "active")
+    active = [row for row in _restated(rt, owner, "enrolling", "active") if row["id"] == proven]
+    if not active:
+        raise WrongState("Another seed was drawn meanwhile. Enrol with that one.", code="enrolment-changed")
     with rt.db.write() as tx:
         _write_seeds(tx, retired + active)
         record(tx, rt.now(), Fact(Event.CODE_ENROLLED, f"person:{owner}", data={"owner": owner}), mac=rt.entry_mac)
@@ -294,10 +333,13 @@ def _restated(rt: Runtime, owner: str, old: str, state: str) -> list[dict[str, A
     for row in rows:
         rt.verified.check("seed", row)
         revised = dict(row) | {"state": state}
-        changed.append(revised | {"mac": mac_of(rt.device, "seed", revised)})
+        changed.append(revised | {"mac": mac_of(rt.device, "seed", revised), "was": row["mac"]})
     return changed
 
 
 def _write_seeds(tx: Connection, rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        tx.execute(update(seed).where(seed.c.id == row["id"]).values(state=row["state"], mac=row["mac"]))
+        written = tx.execute(update(seed).where(seed.c.id == row["id"], seed.c.mac == row["was"])
+                             .values(state=row["state"], mac=row["mac"]))
+        if written.rowcount != 1:
+            raise WrongState("The codes were enrolled by somebody else at this moment.", code="enrolment-changed")

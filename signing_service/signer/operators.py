@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hsm.algorithms import Algorithm, KeyKind, default_algorithm
@@ -17,7 +17,7 @@ from hsm.errors import DeviceError, Tampered
 from policies.document import PolicyInvalid, load
 from signing_service.audit import Event, Fact, record
 from signing_service.credentials import State
-from signing_service.db.tables import agency, credential, operator, policy, signatory
+from signing_service.db.tables import agency, credential, operator, policy, seed, signatory
 from signing_service.errors import Invalid, NotFound, SigningError, Unavailable, WrongState
 from signing_service.ids import draw
 from signing_service.people import find_agency
@@ -38,15 +38,16 @@ class Desk:
         self._background = ThreadPoolExecutor(1, thread_name_prefix="keys")
 
     def bootstrap(self, asked: m.Bootstrap) -> m.Done:
-        """The first operator, once, on a database without one."""
-        operator_id = draw("op")
-        with self._rt.db.write() as tx:
-            if tx.execute(select(func.count()).select_from(operator)).scalar_one():
-                raise WrongState("There is an operator already. Ask them to add you.", code="bootstrapped")
-            tx.execute(insert(operator).values(
-                id=operator_id, name=asked.name, state="active", created_at=self._rt.now()))
-            record(tx, self._rt.now(), Fact(Event.BOOTSTRAPPED, f"operator:{operator_id}"), mac=self._rt.entry_mac)
-        uri = custody.enrol(self._rt, f"operator:{operator_id}", operator_id, asked.name)
+        """The first operator, as long as none has proven a code: one whose seed nobody saw must not be the last."""
+        operator_id, now = draw("op"), self._rt.now()
+        with _device_errors(self._rt):
+            with self._rt.db.write() as tx:
+                if _who_can_act(tx):
+                    raise WrongState("There is an operator already. Ask them to add you.", code="bootstrapped")
+                tx.execute(delete(operator))  # what a bootstrap left that broke off
+                tx.execute(insert(operator).values(id=operator_id, name=asked.name, state="active", created_at=now))
+                record(tx, now, Fact(Event.BOOTSTRAPPED, f"operator:{operator_id}"), mac=self._rt.entry_mac)
+            uri = custody.enrol(self._rt, f"operator:{operator_id}", operator_id, asked.name)
         return m.Done((m.Result(operator_id, uri=uri),))
 
     def complete(self, asked: m.CompleteEnrolment) -> m.Done:
@@ -57,7 +58,8 @@ class Desk:
     def act(self, asked: m.Act) -> m.Done:
         """Spend the operator's code, then carry out the commands, each in its own transaction, in order.
 
-        A refused command is an answer of its own and the next one is tried: bulk enrolment reports row by row.
+        A refused command is an answer of its own and the next one is tried: bulk enrolment reports row by row. The
+        code of somebody who is no active operator is spent like any other, so that the answer tells nothing.
         """
         with self._rt.db.read() as tx:
             state = tx.execute(select(operator.c.state).where(operator.c.id == asked.operator_id)).scalar_one_or_none()
@@ -73,6 +75,9 @@ class Desk:
                 return self._carry_out(f"operator:{spent.owner}", command)
         except SigningError as error:
             return m.Result(error=error.message, error_code=error.code)
+        except Exception:  # whatever it is, what the other commands gave is shown only once and must not be lost
+            log.exception("%s could not be carried out", type(command).__name__)
+            return m.Result(error="The signer could not do this. Look before you repeat it.", error_code="signer-error")
 
     def _carry_out(self, actor: str, command: m.Command) -> m.Result:
         rt = self._rt
@@ -119,14 +124,13 @@ class Desk:
 
     def _set_operator_state(self, actor: str, command: m.SetOperatorState) -> m.Result:
         with self._rt.db.write() as tx:
-            active = tx.execute(select(func.count()).select_from(operator).where(
-                operator.c.state == "active", operator.c.id != command.operator_id)).scalar_one()
-            if command.state == "suspended" and active == 0:
-                raise WrongState("The last active operator cannot be suspended.", code="last-operator")
+            tx.execute(update(operator).values(state=operator.c.state))  # another signer's suspension waits for ours
             changed = tx.execute(update(operator).where(operator.c.id == command.operator_id)
                                  .values(state=command.state))
             if changed.rowcount != 1:
                 raise NotFound("There is no such operator.")
+            if not _who_can_act(tx):
+                raise WrongState("The last operator who can act cannot be suspended.", code="last-operator")
             record(tx, self._rt.now(), Fact(Event.OPERATOR_CHANGED, actor, data={
                 "operator": command.operator_id, "state": command.state}), mac=self._rt.entry_mac)
         return m.Result(command.operator_id)
@@ -255,6 +259,13 @@ class Desk:
         self._background.shutdown(wait=True, cancel_futures=True)
 
 
+def _who_can_act(tx: Connection) -> list[str]:
+    """The active operators who have proven a code: the others cannot do anything yet."""
+    return list(tx.execute(select(operator.c.id).where(
+        operator.c.state == "active", operator.c.id.in_(select(seed.c.owner).where(seed.c.state == "active")),
+    )).scalars())
+
+
 @contextmanager
 def _device_errors(rt: Runtime) -> Iterator[None]:
     """Device errors become refusals that an operator understands."""
@@ -269,8 +280,8 @@ def _device_errors(rt: Runtime) -> Iterator[None]:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            raise Invalid("A moment needs its time zone.")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the first and last hours of time are not in every zone
         raise Invalid("A moment is written as RFC 3339.") from error
-    if moment.tzinfo is None:
-        raise Invalid("A moment needs its time zone.")
-    return moment

@@ -78,6 +78,12 @@ class Verified:
         self._rows[name] = seen
         self._newest[name] = version
 
+    def wrote(self, table: str, row: Any) -> None:
+        """Remember a row that this signer has just made durable, so that an older one in its place is noticed."""
+        name = (table, row["id"])
+        self._rows[name] = (content(table, row), row["mac"])
+        self._newest[name] = max(row.get("version") or 1, self._newest.get(name, 0))
+
     def knows(self, table: str, row: Any) -> bool:
         """Was exactly this row checked? For use inside a transaction: asks nobody."""
         return self._rows.get((table, row["id"])) == (content(table, row), row["mac"])
