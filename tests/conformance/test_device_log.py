@@ -92,11 +92,12 @@ def _all_that_is_tried(service: Service, officials: list[Person]) -> None:
     lines = [service.submits(b, PLAN.read_bytes() + b"%% %d\n" % number) for number in range(5)]
     with service.http() as http:
         batch = http.post("/api/v1/batches", json={"signing_requests": lines}).json()["id"]
-        for code in (a.code(now, 1), b.code(now)):  # another person's code first
+        for code in (a.code(now, 1), b.code(datetime.now(UTC))):  # another person's code first
             http.post(f"/api/v1/batches/{batch}/confirm", json={"code": code})
     many = [service.submits(c, PLAN.read_bytes() + b"%% c %d\n" % number) for number in range(20)]
+    code = c.code(datetime.now(UTC))
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda request: service.confirms(c, request, c.code(now)), many))
+        list(threads.map(lambda request: service.confirms(c, request, code), many))
 
 
 def test_every_signature_with_a_persons_key_has_exactly_one_intent(truth: Truth) -> None:

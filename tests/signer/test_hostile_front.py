@@ -67,10 +67,10 @@ def a_row_in_anothers_name_with_this_persons_credential(city: City, a: Person, b
 
 
 def a_line_with_another_credential_of_the_same_person(city: City, a: Person, b: Person) -> m.Confirm:
-    """A person may hold two, such as their own and a seal: the request says which."""
+    """A person may hold two: the request says which."""
     request = city.submitted(a)
-    second = city.acts(m.AddCredential("agency", "H26.1", "p-256", None, a.id))[0].id
-    city.certify(second, "Phường Hoa Sen")
+    second = city.acts(m.AddCredential("personal", "H26.1", "p-256", None, a.id))[0].id
+    city.certify(second, "Nguyễn Văn A")
     city.next_code()
     return of(city, a, city.line(request, credential_id=second))
 
