@@ -44,7 +44,10 @@ DEVICE_IS_ASKED: dict[str, set[Place]] = {
     "hmac_sha1": {("signer/codes.py", "evaluate")},
     "generate_seed": {("signer/custody.py", "enrol")},
     "generate_key": {("signer/custody.py", "make_key")},
-    "destroy": {("signer/custody.py", "destroy_key")},
+    "destroy": {
+        ("signer/custody.py", "destroy_key"),
+        ("signer/custody.py", "make_key"),               # of its own, when another signer made one first
+    },
     "service_key": set(),
     "decrypt": set(),
 }
