@@ -31,23 +31,21 @@ Place = tuple[str, str]  # a file below signing_service, and the function in it
 
 # ------------------------------------------------------------------------------------------------ in the code
 
-# Every place where the device is asked for something that could be abused, and nothing else.
-DEVICE_IS_ASKED: dict[str, set[Place]] = {
-    "sign": {
-        ("signer/intents.py", "perform"),                # a durable intent, once
-        ("signer/custody.py", "request_certificate"),    # a CSR, on record before
-        ("signer/timestamps.py", "_issue"),              # a timestamp, its serial number on record before
-        ("cli/development_ca.py", "issue"),              # not a device: the builder of a test certificate
-        ("cli/development_ca.py", "_root"),              # the same
-    },
-    "sign_checkpoint": {("signer/sequencer.py", "sequence")},
-    "hmac_sha1": {("signer/codes.py", "evaluate")},
-    "generate_seed": {("signer/custody.py", "enrol")},
-    "generate_key": {("signer/custody.py", "make_key")},
-    "destroy": {
-        ("signer/custody.py", "destroy_key"),
-        ("signer/custody.py", "make_key"),               # of its own, when another signer made one first
-    },
+# Every function that asks for a signature with a key that is named to it, and nothing else.
+SIGNS: set[Place] = {
+    ("signer/intents.py", "perform"),                # a durable intent, once
+    ("signer/custody.py", "request_certificate"),    # a CSR, on record before
+    ("signer/timestamps.py", "_issue"),              # a timestamp, its serial number on record before
+    ("cli/development_ca.py", "issue"),              # not a device: the builder of a test certificate
+    ("cli/development_ca.py", "_root"),              # the same
+}
+# What else the device could be asked for that could be abused, and the one file that asks.
+ASKED_IN: dict[str, set[str]] = {
+    "sign_checkpoint": {"signer/sequencer.py"},
+    "hmac_sha1": {"signer/codes.py"},
+    "generate_seed": {"signer/custody.py"},
+    "generate_key": {"signer/custody.py"},
+    "destroy": {"signer/custody.py"},
     "service_key": set(),
     "decrypt": set(),
 }
@@ -99,9 +97,13 @@ def called(node: ast.AST) -> str | None:
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
 
 
-@pytest.mark.parametrize("method", DEVICE_IS_ASKED)
-def test_the_device_is_asked_in_these_places_only(method: str) -> None:
-    assert places(attribute, method) == DEVICE_IS_ASKED[method]
+def test_nothing_signs_with_a_key_but_these_functions() -> None:
+    assert places(attribute, "sign") == SIGNS
+
+
+@pytest.mark.parametrize("method", ASKED_IN)
+def test_the_device_is_asked_in_this_file_only(method: str) -> None:
+    assert {file for file, _ in places(attribute, method)} == ASKED_IN[method]
 
 
 @pytest.mark.parametrize("name", MADE_IN)
@@ -116,7 +118,7 @@ def test_the_way_to_the_device_leads_through_one_door(name: str) -> None:
 
 def test_no_rights_are_made_outside_functions() -> None:
     """`places` looks into functions: at a module's own level none of these names may be called."""
-    named = {*DEVICE_IS_ASKED, *MADE_IN, *CALLED_IN}
+    named = {"sign", *ASKED_IN, *MADE_IN, *CALLED_IN}
     for path in PACKAGE.rglob("*.py"):
         for statement in ast.parse(path.read_text(encoding="utf-8")).body:
             if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
