@@ -24,17 +24,16 @@ def check(rt: Runtime, tx: Connection) -> datetime:
     """
     now = rt.now()
     mark = tx.execute(select(clock.c.high_water).where(clock.c.id == 1)).scalar_one_or_none()
-    if mark is None:
-        with suppress(IntegrityError), tx.begin_nested():  # another signer's first mark is as good
-            tx.execute(insert(clock).values(id=1, high_water=now))
-        return now
-    if now < mark - TOLERANCE:
+    if mark is not None and now < mark - TOLERANCE:
         raise Unavailable("The signer's clock ran back. Nothing is signed until it is right.", code="clock",
                           retry_after=30)
     theirs = rt.database_clock(tx)
     if theirs is not None and abs(theirs - now) > DRIFT:
         raise Unavailable("The clocks of signer and database disagree. Nothing is signed until they agree.",
                           code="clock", retry_after=30)
-    if now > mark + EVERY:
+    if mark is None:
+        with suppress(IntegrityError), tx.begin_nested():  # another signer's first mark is as good
+            tx.execute(insert(clock).values(id=1, high_water=now))
+    elif now > mark + EVERY:
         tx.execute(update(clock).where(clock.c.id == 1, clock.c.high_water < now).values(high_water=now))
     return now

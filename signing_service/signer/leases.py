@@ -54,6 +54,12 @@ def is_alive(tx: Connection, signer_id: str, now: datetime) -> bool:
     return until is not None and now < until
 
 
+def let_go(rt: Runtime, name: str) -> None:
+    """Leave one lease to whoever asks next."""
+    with rt.db.write() as tx:
+        tx.execute(update(lease).where(lease.c.name == name, lease.c.holder == rt.id).values(holder=""))
+
+
 def release(rt: Runtime) -> None:
     """Give everything back at a graceful stop, so that another may go on at once."""
     with rt.db.write() as tx:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import hsm
@@ -26,6 +27,7 @@ from signing_service.wire.server import Server
 
 log = logging.getLogger(__name__)
 
+THREADS = 16   # for chores, batches and acts: a hung device must not keep the lease's beat from having one
 HOPELESS = 75  # exit code (EX_TEMPFAIL): the device hangs in too many threads; only a new process helps
 EVERY = {"lease": 3.0, "sequence": 0.25, "reconcile": 2.0, "device": 1.0}  # seconds between rounds of house-keeping
 
@@ -35,7 +37,7 @@ class Signer:
 
     def __init__(self, rt: Runtime) -> None:
         self.rt = rt
-        self.health = health.Watch(rt)
+        self.health = health.Watch()
         self._confirmations = Confirmations(rt, rt.settings.device_threads)
         self._desk = Desk(rt)
         size, most = rt.settings.batch_size, rt.settings.most_waiting
@@ -43,6 +45,7 @@ class Signer:
         self._stamps: Batcher[m.IssueTimestamp, m.TimestampIssued] = Batcher(
             lambda asked: timestamps.issue_all(rt, asked), size=size, most=most)
         self._acting = asyncio.Lock()
+        self._stopping = asyncio.Event()
         self._chores: list[asyncio.Task[None]] = []
         self._servers: list[Server] = []
 
@@ -51,14 +54,14 @@ class Signer:
         rt = self.rt
         await asyncio.to_thread(leases.beat, rt)
         await asyncio.to_thread(self._record_start)
-        await asyncio.to_thread(reconcile.reconcile, rt)
+        await asyncio.to_thread(self._reconcile, rt)
         self._desk.take_up_keys()
         self._confirms.start()
         self._stamps.start()
         self._chores = [
             asyncio.create_task(self._every("lease", leases.beat)),
             asyncio.create_task(self._every("sequence", self._sequence)),
-            asyncio.create_task(self._every("reconcile", reconcile.reconcile)),
+            asyncio.create_task(self._every("reconcile", self._reconcile)),
             asyncio.create_task(self._every("device", self._look_after_device)),
         ]
         settings = rt.settings
@@ -84,14 +87,13 @@ class Signer:
             await server.stop()
         await self._confirms.close()
         await self._stamps.close()
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
-        self._desk.close()
+        self._stopping.set()
+        await asyncio.gather(*self._chores)  # each ends its round: one that is cut off would go on behind our back
+        await asyncio.to_thread(self._desk.close)
         self._confirmations.close()
-        with contextlib.suppress(SigningError, DeviceError):
-            await asyncio.to_thread(sequencer.sequence, self.rt)
-            await asyncio.to_thread(leases.release, self.rt)
+        for last in (self._sequence_all, leases.release):
+            with contextlib.suppress(SigningError, DeviceError):
+                await asyncio.to_thread(last, self.rt)
 
     async def _sign(self, message: m.SignRequest) -> m.Message:
         match message:
@@ -117,34 +119,50 @@ class Signer:
         return m.HealthReport(self.rt.id, self.health.conditions(), exposition())
 
     def _sequence(self, rt: Runtime) -> None:
-        while sequencer.sequence(rt):
-            pass
+        self._sequence_all(rt)
         sequencer.keep_alive(rt)
 
+    @staticmethod
+    def _sequence_all(rt: Runtime) -> None:
+        while sequencer.sequence(rt):
+            pass
+
+    @staticmethod
+    def _reconcile(rt: Runtime) -> None:
+        while reconcile.reconcile(rt):
+            pass
+
     def _look_after_device(self, rt: Runtime) -> None:
-        self.health.look_at_device()
+        try:
+            rt.device.recover()
+        finally:
+            self._end_if_hopeless(rt)
+
+    @staticmethod
+    def _end_if_hopeless(rt: Runtime) -> None:
         if rt.device.hopeless:
             log.critical("too many calls hang in the device; this process ends and must be replaced")
             os._exit(HOPELESS)  # the hung threads cannot be ended in any other way
 
     async def _every(self, chore: str, work: Callable[[Runtime], object]) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 await asyncio.to_thread(work, self.rt)
                 self.health.went_well(chore)
             except (SigningError, DeviceError) as error:
                 self.health.went_wrong(chore, str(error))
-                log.warning("%s: %s", chore, error)
             except Exception as error:
                 self.health.went_wrong(chore, type(error).__name__)
                 log.exception("%s failed", chore)
-            await asyncio.sleep(EVERY[chore])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), EVERY[chore])
 
 
 async def serve(settings: SignerSettings) -> int:
     """Run until SIGTERM or SIGINT. Waits for a device that is not there yet, and says so."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     rt = await _opened(settings, stopping)
@@ -162,8 +180,7 @@ async def serve(settings: SignerSettings) -> int:
 async def _opened(settings: SignerSettings, stopping: asyncio.Event) -> Runtime | None:
     while not stopping.is_set():
         try:
-            device = await asyncio.to_thread(hsm.open_device, settings.device())
-            return await asyncio.to_thread(start, settings, device)
+            return await asyncio.to_thread(_open, settings)
         except PinRejected:
             raise  # never tried again by itself: tokens lock after a few wrong PINs
         except (DeviceError, SigningError) as error:
@@ -171,6 +188,15 @@ async def _opened(settings: SignerSettings, stopping: asyncio.Event) -> Runtime 
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), 2)
     return None
+
+
+def _open(settings: SignerSettings) -> Runtime:
+    device = hsm.open_device(settings.device())
+    try:
+        return start(settings, device)
+    except BaseException:
+        device.close()
+        raise
 
 
 def run(settings: SignerSettings) -> int:

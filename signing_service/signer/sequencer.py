@@ -8,12 +8,14 @@ commit, that checkpoint never existed for anybody.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from hsm.errors import DeviceError
 from signing_service.audit import SIGNER_EVENTS, Event, Fact, StoredTiles, record
 from signing_service.db.tables import checkpoint, entry, log_key, tile
 from signing_service.errors import Unavailable
@@ -62,18 +64,23 @@ def sequence(rt: Runtime) -> int:
         if tiles.root_at(stored, current.size) != current.root:
             raise Unavailable("The stored tree does not give the newest checkpoint's root.", code="tiles-damaged")
         grown = tiles.append(stored, current.size, [tree.leaf_hash(row.body.encode()) for row in waiting])
-    unproven = [row for row in waiting if row.event in SIGNER_EVENTS and not _is_ours(rt, row)]
-    key = note.CheckpointKey(*_key(rt))
-    name = rt.settings.log_origin
-    body = note.Checkpoint(name, grown.new_size, grown.root).body()
-    signed = note.sign_note(body, name, key, rt.device.sign_checkpoint)
-    _write(rt, current, grown, signed, waiting, unproven, note.verifier_string(name, key))
+    try:
+        unproven = _unproven(rt, waiting)
+        signed, verifier = _signed(rt, grown)
+    except DeviceError:
+        leases.let_go(rt, leases.SEQUENCER)  # another signer's device may be well
+        raise
+    _write(rt, current, grown, signed, waiting, unproven, verifier)
     return len(waiting)
 
 
-def _key(rt: Runtime) -> tuple[Any, bytes]:
+def _signed(rt: Runtime, grown: tiles.Append) -> tuple[str, str]:
+    """The checkpoint of the grown tree as a signed note, and the verifier of its key."""
     held = rt.device.checkpoint_key()
-    return held.algorithm, held.public_key
+    algorithm: Any = held.algorithm  # of two, which CheckpointKey looks at itself
+    key, name = note.CheckpointKey(algorithm, held.public_key), rt.settings.log_origin
+    body = note.Checkpoint(name, grown.new_size, grown.root).body()
+    return note.sign_note(body, name, key, rt.device.sign_checkpoint), note.verifier_string(name, key)
 
 
 def _hold(rt: Runtime) -> bool:
@@ -82,12 +89,12 @@ def _hold(rt: Runtime) -> bool:
         return leases.hold(tx, leases.SEQUENCER, rt.id, now, now + timedelta(seconds=rt.settings.lease_seconds))
 
 
-def _is_ours(rt: Runtime, row: Any) -> bool:
-    """Does a signer's entry carry the MAC of the signer it names? Any signer on this device can tell."""
-    if row.mac is None or row.mac_by is None:
-        return False
-    maker = rt.entry_mac if row.mac_by == rt.id else entry_mac(rt.device, row.mac_by)
-    return hmac.compare_digest(maker.over(row.body.encode()), row.mac)
+def _unproven(rt: Runtime, waiting: Sequence[Any]) -> list[Any]:
+    """The signers' entries that do not carry the MAC of the signer they name. Any signer on this device can tell."""
+    claimed = [row for row in waiting if row.event in SIGNER_EVENTS]
+    makers = {name: entry_mac(rt.device, name) for name in {row.mac_by for row in claimed} if name is not None}
+    return [row for row in claimed if row.mac is None or row.mac_by is None
+            or not hmac.compare_digest(makers[row.mac_by].over(row.body.encode()), row.mac)]
 
 
 def _write(
@@ -126,6 +133,8 @@ def keep_alive(rt: Runtime) -> None:
     now = rt.now()
     with rt.db.read() as tx:
         last = head(tx).at
-    if last is None or now - last >= timedelta(seconds=rt.settings.idle_checkpoint_seconds):
+        is_waiting = tx.execute(select(entry.c.id).where(entry.c.leaf_index.is_(None)).limit(1)).first() is not None
+    is_due = last is None or now - last >= timedelta(seconds=rt.settings.idle_checkpoint_seconds)
+    if is_due and not is_waiting:  # what waits will say as much, as soon as somebody can sequence it
         with rt.db.write() as tx:
             record(tx, now, Fact(Event.ALIVE, f"signer:{rt.id}"), mac=rt.entry_mac)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import new, sha256
 from types import SimpleNamespace
+from typing import Any
 
 from asn1crypto import algos, cms, core, tsp, x509
 from sqlalchemy import Connection, select
@@ -66,10 +67,7 @@ def issue_all(rt: Runtime, asked: Sequence[IssueTimestamp]) -> list[TimestampIss
 def current(rt: Runtime) -> Authority:
     """The active timestamp credential. Raises Unavailable where there is none, or its certificate has ended."""
     with rt.db.read() as tx:
-        row = tx.execute(
-            select(credential).where(credential.c.kind == "timestamp", credential.c.state == "active")
-            .order_by(credential.c.id.desc()).limit(1)
-        ).mappings().first()
+        row = _newest(tx, rt.now())
         key_row = tx.execute(select(key).where(key.c.id == row["key_id"])).mappings().first() if row else None
     if row is None or key_row is None:
         raise Unavailable("The timestamp authority has no certificate yet.", code="no-timestamp-credential",
@@ -86,6 +84,15 @@ def current(rt: Runtime) -> Authority:
         raise Unavailable("The timestamp authority's certificate is not valid now.", code="timestamp-certificate",
                           retry_after=3600)
     return Authority(held, key_ref(key_row), x509.Certificate.load(held.certificate))
+
+
+def _newest(tx: Connection, now: datetime) -> Any:
+    """The newest authority that is valid now, or else the newest: one that is to come displaces nobody."""
+    is_valid = (credential.c.not_before <= now) & (credential.c.not_after >= now)
+    return tx.execute(
+        select(credential).where(credential.c.kind == "timestamp", credential.c.state == "active")
+        .order_by(is_valid.desc(), credential.c.id.desc()).limit(1)
+    ).mappings().first()
 
 
 def _record(rt: Runtime, tx: Connection, authority: Authority, asked: IssueTimestamp,

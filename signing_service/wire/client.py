@@ -45,9 +45,10 @@ class SignerClient:
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
-            writer.write(frame(number, encoder.encode(message)))
-            await writer.drain()
-            answer = await asyncio.wait_for(future, deadline or self._deadline)
+            async with asyncio.timeout(deadline or self._deadline):
+                writer.write(frame(number, encoder.encode(message)))
+                await writer.drain()
+                answer = await future
         except TimeoutError as error:
             raise Unavailable(AWAY, code="signer-timeout") from error
         except OSError as error:
@@ -76,7 +77,7 @@ class SignerClient:
                 future = self._waiting.get(number)
                 if future is not None and not future.done():
                     future.set_result(ANSWERS.decode(body))
-        except (OSError, asyncio.IncompleteReadError, msgspec.ValidationError):
+        except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError):
             pass
         finally:
             writer.close()
@@ -100,7 +101,7 @@ def ask_once(path: Path, message: Message, expected: type[A], *, deadline: float
             connection.sendall(frame(1, encoder.encode(message)))
             length, _ = HEADER.unpack(_exactly(connection, HEADER.size))
             answer = ANSWERS.decode(_exactly(connection, length))
-    except OSError as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise Unavailable(f"The signer does not answer at {path}. Is it running?", code="signer-away") from error
     return checked(answer, expected)
 

@@ -36,6 +36,7 @@ class Server:
         self._most_waiting = most_waiting
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._closing = False
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -47,7 +48,8 @@ class Server:
         os.chmod(self._path, self._mode)
 
     async def stop(self) -> None:
-        """Take no more, and let what is under way end."""
+        """Take no more, on open connections neither, and let what is under way end."""
+        self._closing = True
         if self._server is not None:
             self._server.close()
         if self._tasks:
@@ -59,6 +61,7 @@ class Server:
                 await self._answer(writer, 0, NotAuthorized("This user may not speak to the signer.", code="peer"))
                 return
             while True:
+                await writer.drain()  # who does not read answers is not asked for more questions
                 length, number = HEADER.unpack(await reader.readexactly(HEADER.size))
                 if length > MAX_FRAME:
                     await self._answer(writer, number, Invalid("The message is too large.", code="frame"))
@@ -77,8 +80,9 @@ class Server:
 
     async def _one(self, writer: asyncio.StreamWriter, number: int, body: bytes) -> None:
         try:
-            if len(self._tasks) > self._most_waiting:
-                raise Unavailable("The signer's queue is full. Try again shortly.", code="queue-full", retry_after=1)
+            if self._closing or len(self._tasks) > self._most_waiting:
+                raise Unavailable("The signer's queue is full or closing. Try again shortly.", code="queue-full",
+                                  retry_after=1)
             answer: Message | SigningError = await self._handler(self._decoder.decode(body))
         except msgspec.MsgspecError as error:
             log.warning("a message that does not fit: %s", error)
