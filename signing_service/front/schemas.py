@@ -21,7 +21,7 @@ BATCH_ID = "ba_0193f2a6d1e27b119a4c7e5d2b3c4d5e"
 DIGEST = "2a1d3f6f0b5b5e1d8f3c52f7a86f7d5a9c51e0f6c8d94a0a7e4b7b1c2d3e4f50"
 EXAMPLE: dict[str, Any] = {
     "id": REQUEST_ID, "state": "pending", "matching_code": "481516",
-    "signatory_id": "si_0193f2a5b9c07d10b1c2d3e4f5061728", "credential_id": "ce_0193f2a5c0d17e21a2b3c4d5e6f70819",
+    "signatory_id": "sg_0193f2a5b9c07d10b1c2d3e4f5061728", "credential_id": "cr_0193f2a5c0d17e21a2b3c4d5e6f70819",
     "issuing_agency": "H26.1.2", "document_type": "KH",
     "number": "201", "symbol": "KH-UBND", "subject": "Kế hoạch chuyển đổi số năm 2026", "urgency": "normal",
     "filename": "ke-hoach.pdf", "document_digest": DIGEST, "document_size": 240133, "pages": 4,

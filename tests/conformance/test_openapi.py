@@ -162,6 +162,15 @@ def test_the_example_of_a_reason_is_taken(told_of: Told, verb: str) -> None:
     told_of.check(answer, "POST", path)
 
 
+def test_the_ids_of_the_examples_look_like_ours(told_of: Told) -> None:
+    """A client that learns from an example what an id looks like must not be wrong about the next one."""
+    made = told_of.submits_the_example()
+    example = told_of.described["components"]["schemas"]["SigningRequestAnswer"]["example"]
+    for name in ("id", "signatory_id", "credential_id"):
+        assert re.sub("[0-9a-f]{32}", "x", example[name]) == re.sub("[0-9a-f]{32}", "x", made[name])
+    assert set(made) <= set(example)
+
+
 def test_every_form_has_an_example(told_of: Told) -> None:
     for path, methods in told_of.described["paths"].items():
         for method, operation in methods.items():
