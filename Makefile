@@ -42,7 +42,7 @@ run: $(READY) ## The same server, kept running: what to type, and a QR code to s
 
 test: $(READY) ## All tests, with a real SoftHSM, SQLite and PostgreSQL
 	@.ci/install-missing $(FOR_TESTS)
-	@$(BIN)/python -m pytest -q -n $(WORKERS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 lint: $(READY) ## Style, types, and which package may import which
 	@$(BIN)/ruff check
@@ -52,7 +52,7 @@ lint: $(READY) ## Style, types, and which package may import which
 check: lint ## Everything that must hold: lint, and all tests with none skipped and their coverage
 	@.ci/install-missing $(FOR_TESTS)
 	@$(BIN)/coverage erase
-	@SIGNING_TESTS_MUST_RUN=1 $(BIN)/coverage run -m pytest -q -n $(WORKERS)
+	@SIGNING_TESTS_MUST_RUN=1 $(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
 

@@ -18,7 +18,7 @@ from signing_service.db.tables import ENTRY_COLUMNS_OF_FRONT, FRONT, SIGNER, ent
 from signing_service.errors import Invalid, Unsupported
 
 SIGNER_SETS = ("leaf_index", "mac", "mac_by")  # of an entry, and nothing else
-ROLE_NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
+ROLE_NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}\Z")
 SIGNER_MOVES = ("state", "reason", "confirmation_id", "tail_digest", "ended_at")  # a signing request, with its outcome
 
 
@@ -31,6 +31,8 @@ def grant(url: str, front_role: str, signer_role: str) -> None:
     if front == signer:
         raise Invalid("The front and the signer need roles of their own.", code="roles")
     with _Owner(url) as connection:
+        # Clusters that began before PostgreSQL 15 let everybody make tables here.
+        connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
         for statement in (*_nothing(front), *_nothing(signer), *_front(front), *_signer(signer)):
             connection.execute(text(statement))
 

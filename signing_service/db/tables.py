@@ -53,7 +53,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 def only_where(condition: str) -> dict[str, Any]:
-    """Options of an index over the few rows that still wait for something."""
+    """An index over the few rows that still wait for something."""
     return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
 
 
@@ -61,7 +61,7 @@ metadata = MetaData()
 ID = String(40)
 DIGEST = String(64)
 
-# ------------------------------------------------------------------------------------------------ the front's
+# --- the front's
 
 agency = Table(
     "agency", metadata,
@@ -193,7 +193,7 @@ job_lease = Table(
     Column("expires_at", Instant, nullable=False),
 )
 
-# ----------------------------------------------------------------------------------------------- the signer's
+# --- the signer's
 
 signatory = Table(
     "signatory", metadata,
@@ -265,7 +265,7 @@ code_state = Table(
     "code_state", metadata,
     Column("owner", ID, primary_key=True),
     Column("last_step", BigInteger, nullable=False),     # the greatest accepted time step; only greater ones count
-    Column("attempts", BigInteger, nullable=False),      # changes, ever: makes each conditional UPDATE of this row exact
+    Column("attempts", BigInteger, nullable=False),      # changes, ever: makes each conditional UPDATE exact
     Column("failures", Integer, nullable=False),         # in a row since the last right code
     Column("failures_today", Integer, nullable=False),
     Column("today", String(10), nullable=False),
@@ -392,13 +392,8 @@ clock = Table(
     Column("high_water", Instant, nullable=False),
 )
 
-FRONT = (
-    agency, client, access_token, signing_request, batch, idempotency, document, timestamp_token, outbox, job_lease,
-)
-SIGNER = (
-    signatory, operator, key, credential, seed, code_state, confirmation, intent, signature, policy,
-    tile, checkpoint, log_key, lease, clock,
-)
-ENTRY_COLUMNS_OF_FRONT = tuple(
-    column.name for column in entry.columns if column.name not in {"leaf_index", "mac", "mac_by"}
-)
+FRONT = (agency, client, access_token, signing_request, batch, idempotency, document, timestamp_token, outbox,
+         job_lease)
+SIGNER = (signatory, operator, key, credential, seed, code_state, confirmation, intent, signature, policy, tile,
+          checkpoint, log_key, lease, clock)
+ENTRY_COLUMNS_OF_FRONT = tuple(each.name for each in entry.columns if each.name not in {"leaf_index", "mac", "mac_by"})
