@@ -67,7 +67,7 @@ def sequence(rt: Runtime) -> int:
     try:
         unproven = _unproven(rt, waiting)
         signed, verifier = _signed(rt, grown)
-    except DeviceError:
+    except (DeviceError, note.NoteInvalid):
         leases.let_go(rt, leases.SEQUENCER)  # another signer's device may be well
         raise
     _write(rt, current, grown, signed, waiting, unproven, verifier)
