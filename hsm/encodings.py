@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from asn1crypto.core import OctetString
-from asn1crypto.keys import ECDomainParameters, NamedCurve, PublicKeyInfo, RSAPublicKey
+from asn1crypto.keys import ECDomainParameters, NamedCurve, PublicKeyInfo
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pkcs11 import MGF, Attribute, KeyType, Mechanism, PublicKey
@@ -63,12 +64,12 @@ def der_of(raw: bytes) -> bytes:
 def subject_public_key(public: PublicKey, kind: KeyKind) -> bytes:
     """DER SubjectPublicKeyInfo of a public key object."""
     if kind.is_rsa:
-        modulus, exponent = public[Attribute.MODULUS], public[Attribute.PUBLIC_EXPONENT]
-        numbers = {"modulus": int.from_bytes(modulus, "big"), "public_exponent": int.from_bytes(exponent, "big")}
-        algorithm: dict[str, Any] = {"algorithm": "rsa", "parameters": None}
-        return bytes(PublicKeyInfo({"algorithm": algorithm, "public_key": RSAPublicKey(numbers)}).dump())
+        exponent, modulus = (int.from_bytes(public[name], "big")
+                             for name in (Attribute.PUBLIC_EXPONENT, Attribute.MODULUS))
+        key = RSAPublicNumbers(exponent, modulus).public_key()  # with the NULL of RFC 3279 2.3.1, as certificates
+        return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # have it: they are compared whole
     parameters = ECDomainParameters(name="named", value=NamedCurve.unmap(CURVES[kind]))
-    algorithm = {"algorithm": "ec", "parameters": parameters}
+    algorithm: dict[str, Any] = {"algorithm": "ec", "parameters": parameters}
     return bytes(PublicKeyInfo({"algorithm": algorithm, "public_key": _point(public, POINTS[kind])}).dump())
 
 

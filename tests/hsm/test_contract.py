@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from hsm import Device
 from hsm.algorithms import Algorithm, KeyKind
@@ -66,6 +66,12 @@ def test_the_public_key_is_of_the_kind_that_was_asked_for(key_of: Keys, kind: Ke
     assert public.key_size == kind.bits
     if isinstance(public, rsa.RSAPublicKey):
         assert public.public_numbers().e == 65537
+
+
+@pytest.mark.parametrize("kind", list(KeyKind))
+def test_the_public_key_is_byte_for_byte_what_a_certificate_for_it_holds(key_of: Keys, kind: KeyKind) -> None:
+    spelled = load_der_public_key(key_of(kind).public_key)
+    assert key_of(kind).public_key == spelled.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 @pytest.mark.parametrize(("kind", "algorithm"), MISFITS)
