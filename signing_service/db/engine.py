@@ -27,6 +27,14 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LOCK_SECONDS = 10  # how long a PostgreSQL statement waits for somebody else's row
+# A machine that vanished without a word is noticed within half a minute by both ends: else we would wait for its
+# answer, and its row locks would live, as long as TCP believes in it, which is hours.
+KEEPALIVE = {
+    "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,  # milliseconds
+}
+SERVER_KEEPALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
 BUSY_SECONDS = 15  # how long an SQLite writer waits for its turn; the signer holds the lock for milliseconds
 
 
@@ -88,7 +96,10 @@ def _postgresql(url: str, pool_size: int) -> Engine:
     return create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool_size, max_overflow=2, pool_timeout=5, pool_pre_ping=True, isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": 5, "options": "-c timezone=UTC"},
+        connect_args={
+            "connect_timeout": 5, **KEEPALIVE,
+            "options": f"-c timezone=UTC -c lock_timeout={LOCK_SECONDS}s {SERVER_KEEPALIVE}",
+        },
     )
 
 
