@@ -100,6 +100,8 @@ class Life(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), chosen=st.sets(st.integers(0, 50), min_size=1, max_size=4),
           drift=st.sampled_from([-1, 0, 1]))
     def confirm(self, who: int, chosen: set[int], drift: int) -> None:
+        if drift == 0:
+            self.city.next_code()
         self._confirm(who, chosen, self.people[who].code(self.clock.at, drift))
 
     @rule(who=st.integers(0, 1), chosen=st.sets(st.integers(0, 50), min_size=1, max_size=4))
@@ -176,10 +178,11 @@ class Life(RuleBasedStateMachine):
             self._check_answer(answer)
 
     def _asked(self, who: int, chosen: set[int], code: str) -> m.Confirm | None:
-        """Whatever requests there are, also those of others and those that ended."""
-        if not self.requests:
+        """Their own requests, also those that ended, and now and then somebody else's."""
+        theirs = [name for owner, name in self.requests if owner == who or 50 in chosen]
+        if not theirs:
             return None
-        ids = sorted({self.requests[each % len(self.requests)][1] for each in chosen})
+        ids = sorted({theirs[each % len(theirs)] for each in chosen})
         return self.city.confirmation(self.people[who], ids, code)
 
     def _check_answer(self, answer: m.Confirmed | SigningError) -> None:
