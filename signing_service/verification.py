@@ -152,8 +152,10 @@ def verify_export(lines: Iterable[str | bytes], checkpoint: str | None, verifier
     if checkpoint is None:
         return verify_entries(lines)
     if verifier is None:
-        return verify_log(lines, note.read_unverified(checkpoint))
-    return verify_log(lines, note.open_note(checkpoint, [note.parse_verifier(verifier)]))
+        kept = note.read_unverified(checkpoint)
+    else:
+        kept = note.open_note(checkpoint, [note.parse_verifier(verifier)])
+    return verify_log(lines, kept, outside=kept)  # a file has no checkpoint of its own: this one came from elsewhere
 
 
 def _own_key(report: Report) -> Report:

@@ -24,6 +24,8 @@ def add(
 ) -> None:
     """Register a system. Its secrets are shown this once."""
     session = held(context)
+    if webhook is not None:
+        _check_webhook(session, webhook)
     new = NewClient(name, role, tuple(agency), webhook)
     _show(session, register.add_client(session.db, session.actor, session.now(), new))
 
@@ -53,6 +55,16 @@ def rotate_secret(context: typer.Context, client_id: ClientId) -> None:
     """Give a client a new secret; the old one stops working at once."""
     session = held(context)
     _show(session, register.rotate_secret(session.db, session.actor, session.now(), client_id))
+
+
+def _check_webhook(session: Session, url: str) -> None:
+    """Invalid for what could never be called; a word about what is not called yet."""
+    from signing_service.front.outbound import AllowList, Destination  # here: it brings the whole front with it
+
+    named = Destination.of(url)
+    if not AllowList.of(session.settings.outbound_hosts).names(named):
+        session.screen.say(f"{named.host}:{named.port} is not in SIGNING_OUTBOUND_HOSTS: until it is, nothing is sent "
+                           "there.", style="yellow")
 
 
 def _set_state(session: Session, client_id: str, state: str) -> None:

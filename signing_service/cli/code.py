@@ -9,7 +9,7 @@ import typer
 
 from signing_service import register
 from signing_service.cli.acts import act, checked
-from signing_service.cli.enrolment import show_seed
+from signing_service.cli.enrolment import check_new, show_seed
 from signing_service.cli.session import held
 from signing_service.wire.client import ask_once
 from signing_service.wire.messages import CompleteEnrolment, Done, EnrolCode, Unlock
@@ -25,6 +25,7 @@ def enrol(
 ) -> None:
     """Draw a new seed and show it once. The old one works until the first right code of the new."""
     session = held(context)
+    check_new(qr)
     owner_id, name = register.find_owner(session.db, owner)
     result = act(session, f"A new seed for {name}", EnrolCode(owner=owner_id))[0]
     show_seed(session, f"Codes of {name}", result, qr)

@@ -90,6 +90,8 @@ def csr(
     session = held(context)
     named = tuple(_attribute(text) for text in subject) if subject else _subject(session, credential_id)
     words = ", ".join(f"{name}={value}" for name, value in named)
+    if out is not None:
+        reading.check_writable(out)
     command = m.RequestCertificate(credential_id=credential_id, subject=named)
     pem = act(session, f"A request for {words}", command)[0].data or ""
     if out is not None:

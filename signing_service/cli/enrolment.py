@@ -9,6 +9,7 @@ from pathlib import Path
 import segno
 
 from signing_service.cli.session import Session
+from signing_service.errors import Invalid
 from signing_service.wire.messages import Result
 
 MODULE_PIXELS = 8  # of one black square; a phone reads it from a screen at arm's length
@@ -27,6 +28,15 @@ def show_seed(session: Session, title: str, result: Result, picture: Path | None
         session.screen.say(f"QR code written to {picture}: remove it when it was scanned.", style="yellow")
     session.screen.say(f"Shown only now. Prove that the phone has it: signing-service code complete {result.id} CODE",
                        style="yellow")
+
+
+def check_new(path: Path | None) -> Path | None:
+    """Before anything is drawn: a seed that could not be written down would be lost. Raises Invalid."""
+    if path is not None and os.path.lexists(path):
+        raise Invalid(f"{path} is there already: name a new one.", code="file")
+    if path is not None and not os.access(path.absolute().parent, os.W_OK):
+        raise Invalid(f"Nothing can be written into {path.absolute().parent}.", code="file")
+    return path
 
 
 def as_blocks(uri: str) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from signing_service import register
 from signing_service.cli.acts import act
-from signing_service.cli.enrolment import show_seed
+from signing_service.cli.enrolment import check_new, show_seed
 from signing_service.cli.session import Session, held
 from signing_service.wire.client import ask_once
 from signing_service.wire.messages import AddOperator, Bootstrap, Done, SetOperatorState
@@ -27,6 +27,7 @@ def bootstrap(
     Scan what is shown, then `signing-service code complete ID CODE` proves that the phone has it.
     """
     session = held(context)
+    check_new(qr)
     result = ask_once(session.settings.admin_socket, Bootstrap(name=name), Done).results[0]
     show_seed(session, "First operator", result, qr)
 
@@ -35,6 +36,7 @@ def bootstrap(
 def add(context: typer.Context, name: Annotated[str, typer.Argument(help="Their name")], qr: Picture = None) -> None:
     """Add an operator and show the seed of their codes, this once."""
     session = held(context)
+    check_new(qr)
     show_seed(session, "Operator", act(session, f"Add the operator {name}", AddOperator(name=name))[0], qr)
 
 

@@ -1,7 +1,8 @@
-"""Files that somebody named on the command line."""
+"""Files that somebody named on the command line: those to read, and those to write."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from signing_service.errors import Invalid, TooLarge
@@ -17,6 +18,12 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Invalid(f"{path} cannot be read: {error.strerror}.", code="file") from error
+
+
+def check_writable(path: Path) -> None:
+    """Before a code is spent on what goes there. Raises Invalid."""
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise Invalid(f"{path} cannot be written.", code="file")
 
 
 def read_text(path: Path) -> str:

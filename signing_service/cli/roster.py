@@ -33,7 +33,7 @@ def read_roster(file: Path) -> list[Person]:
     rows = _rows(file)
     errors = [error for number, row in rows for error in _wrong(number, row)]
     if errors:
-        raise Invalid(f"{len(errors)} cells are wrong; nobody was entered.", code="roster", errors=errors)
+        raise Invalid(f"Wrong cells: {len(errors)}; nobody was entered.", code="roster", errors=errors)
     if not rows:
         raise Invalid("There is nobody in the file.", code="roster")
     return [Person(number, row["name"], row["agency"], row["office"], row["reference"] or None) for number, row in rows]

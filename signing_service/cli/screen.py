@@ -36,7 +36,7 @@ class Screen:
             return
         table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
         for name, value in row.items():
-            table.add_row(Text(name.replace("_", " "), style="dim"), Text(plain(value)))
+            table.add_row(Text(name if name.isupper() else name.replace("_", " "), style="dim"), Text(plain(value)))
         self.out.print(table)
 
     def rows(self, title: str, columns: Sequence[str], rows: Iterable[Row]) -> None:

@@ -26,9 +26,14 @@ def read_signer_settings() -> SignerSettings:
 
 
 def _in_words(error: ValidationError) -> Invalid:
-    wrong = [FieldError(_variable(problem["loc"]), problem["msg"]) for problem in error.errors(include_input=False)]
+    wrong = [FieldError(_variable(problem["loc"]), _why(problem["type"], problem["msg"]))
+             for problem in error.errors(include_input=False)]
     names = ", ".join(field.field for field in wrong)
     return Invalid(f"The settings are not complete: {names}.", code="settings", errors=wrong)
+
+
+def _why(kind: str, message: str) -> str:
+    return "is not set" if kind == "missing" else message.removeprefix("Value error, ")
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -64,14 +64,15 @@ def enter_many(
 ) -> None:
     """Enter many people under one of your codes for each 500; what failed is listed row by row."""
     session = held(context)
+    enrolment.check_new(codes)
     people = read_roster(file)
     entered = _enter(session, people)
     failed = [(person, result) for person, result in entered if result.error]
-    if codes is not None:
-        _draw_codes(session, [(person, result.id) for person, result in entered if not result.error], codes)
     rows = [{"row": person.row, "name": person.name, "error": result.error} for person, result in failed]
     session.screen.say(f"{len(people) - len(failed)} of {len(people)} people were entered.")
     session.screen.rows("Rows that failed", ("row", "name", "error"), rows)
+    if codes is not None:  # last: what happened so far is told also when the second code does not come
+        _draw_codes(session, [(person, result.id) for person, result in entered if not result.error], codes)
     if failed:
         raise typer.Exit(exits.FALSE)
 
@@ -89,7 +90,7 @@ def _enter(session: Session, people: list[Person]) -> list[tuple[Person, Result]
 
 def _draw_codes(session: Session, people: list[tuple[Person, str]], folder: Path) -> None:
     """A picture for each person, to be handed to them in person or printed for them."""
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700)
     with session.screen.progress("Drawing codes", len(people)) as bar:
         for begin in range(0, len(people), CHUNK):
             part = people[begin:begin + CHUNK]

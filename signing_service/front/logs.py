@@ -32,7 +32,7 @@ NAMED_SECRET = re.compile(
 )
 CODE_WORDS = re.compile(r"^[a-z][a-z-]*$")  # `code='not-found'` is a word of ours, not a one-time code
 
-QUIET = ("httpx", "httpcore", "asyncio", "pyhanko", "pyhanko_certvalidator", "uvicorn.access", "multipart",
+QUIET = ("alembic", "httpx", "httpcore", "asyncio", "pyhanko", "pyhanko_certvalidator", "uvicorn.access", "multipart",
          "python_multipart", "fontTools", "PIL")
 
 

@@ -42,13 +42,32 @@ def test_the_codes_of_many_are_drawn_as_pictures_for_nobody_else(
     assert all(each.stat().st_mode & 0o077 == 0 for each in (pictures, *drawn))
 
 
+def test_what_was_entered_is_told_also_when_the_code_for_the_pictures_does_not_come(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    roster = tmp_path / "people.csv"
+    roster.write_text(HEADER + "An,H26.1,clerk,CB-1\nBình,H26.9,clerk,CB-2\n", encoding="utf-8")
+    refused = terminal("signatory", "import", str(roster), "--codes", str(tmp_path / "codes"), exits=3)
+    assert "1 of 2 people were entered" in refused.err
+    assert "Bình" in refused.out
+
+
+def test_pictures_go_into_a_folder_that_is_not_there_yet_or_nobody_is_entered(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    roster = tmp_path / "people.csv"
+    roster.write_text(HEADER + "An,H26.1,clerk,CB-1\n", encoding="utf-8")
+    assert "is there already" in terminal("signatory", "import", str(roster), "--codes", str(tmp_path), exits=2).err
+    assert terminal.asks("signatory", "list") == []
+
+
 WRONG = {
     "no such file": (None, "no file"),
     "nobody in it": (HEADER, "nobody"),
     "a column is missing": ("name,agency,office\nAn,H26.1,clerk\n", "reference"),
     "not UTF-8": (HEADER.encode() + "Nguyễn,H26.1,clerk,\n".encode("cp1258", "replace") + b"\xff", "UTF-8"),
-    "a name is missing": (HEADER + " ,H26.1,clerk,CB-1\n", "1 cells"),
-    "a name that is too long": (HEADER + "A" * 201 + ",H26.1,clerk,CB-1\n", "1 cells"),
+    "a name is missing": (HEADER + " ,H26.1,clerk,CB-1\n", "Wrong cells: 1"),
+    "a name that is too long": (HEADER + "A" * 201 + ",H26.1,clerk,CB-1\n", "Wrong cells: 1"),
 }
 
 

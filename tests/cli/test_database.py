@@ -60,3 +60,36 @@ def test_on_sqlite_there_are_no_roles(
     monkeypatch.setenv("SIGNING_OWNER_DATABASE_URL", f"sqlite:///{tmp_path}/signing.db")
     assert run(["database", "roles"]) == 2
     assert "SQLite has no users" in capsys.readouterr().err
+
+
+@postgres.requires_postgres
+def test_roles_that_cannot_be_given_are_a_sentence_and_never_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner = postgres.fresh_database()
+    with psycopg.connect(owner, autocommit=True) as connection:
+        connection.execute("CREATE ROLE cli_plain LOGIN")
+    (tmp_path / "password").write_text("do not show this")
+    words = ["database", "roles", "--front", "cli_nobody", "--signer", "cli_noone"]
+    files = [f"--{half}-password-file={tmp_path / 'password'}" for half in ("front", "signer")]
+    assert run(["database", "migrate", "--url", owner]) == 0
+    assert run([*words, "--url", owner]) == 2
+    assert "There are no roles cli_nobody and cli_noone" in capsys.readouterr().err
+    assert run([*words, "--url", postgres.as_role(owner, "cli_plain"), "--create-roles", *files]) == 3
+    shown = capsys.readouterr()
+    assert "takes CREATEROLE" in shown.err
+    assert "do not show this" not in shown.out + shown.err
+
+
+@postgres.requires_postgres
+def test_a_role_logs_in_with_its_password_which_the_server_never_sees(tmp_path: Path) -> None:
+    owner = postgres.fresh_database()
+    assert run(["database", "migrate", "--url", owner]) == 0
+    (tmp_path / "password").write_text("it's 100 % mine\n")
+    files = [f"--{half}-password-file={tmp_path / 'password'}" for half in ("front", "signer")]
+    words = ["database", "roles", "--url", owner, "--create-roles", "--front", "cli_scram", "--signer", "cli_scram_2"]
+    assert run([*words, *files]) == 0
+    with psycopg.connect(owner) as connection:
+        [(kept,)] = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'cli_scram'").fetchall()
+    assert kept.startswith("SCRAM-SHA-256$")
+    assert "mine" not in kept

@@ -129,3 +129,18 @@ def test_a_wrong_registration_is_refused(terminal: Terminal, words: tuple[str, .
 def test_an_agency_that_has_ended_cannot_end_again(terminal: Terminal) -> None:
     terminal("agency", "close", "H26.1")
     terminal("agency", "close", "H26.1", exits=5)
+
+
+def test_a_seed_is_not_drawn_for_a_picture_that_cannot_be_written(stranger: Terminal, tmp_path: Path) -> None:
+    picture = tmp_path / "seed.png"
+    picture.write_bytes(b"another person's")
+    assert "is there already" in stranger("bootstrap", "Trần Thị Bình", "--qr", str(picture), exits=2).err
+    assert "Nothing can be written" in stranger("bootstrap", "An", "--qr", str(tmp_path / "no" / "x.png"), exits=2).err
+    assert stranger.asks("operator", "list") == []
+
+
+def test_a_webhook_that_can_never_be_called_is_refused_and_one_that_is_not_yet_is_named(terminal: Terminal) -> None:
+    refused = terminal("client", "add", "Văn bản", "--agency", "H26.1", "--webhook", "ftp://vb.example.vn", exits=2)
+    assert "http(s)://host" in refused.err
+    accepted = terminal("client", "add", "Văn bản", "--agency", "H26.1", "--webhook", "https://vb.example.vn:8443/h")
+    assert "vb.example.vn:8443 is not in SIGNING_OUTBOUND_HOSTS" in accepted.err
