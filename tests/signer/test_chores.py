@@ -249,7 +249,7 @@ def test_a_device_that_fails_right_after_it_was_opened_is_closed_again(
     """Or each attempt to start leaves threads and sessions behind."""
     closed: list[bool] = []
     monkeypatch.setattr(device, "close", lambda: closed.append(True))
-    monkeypatch.setattr(process.hsm, "open_device", lambda _settings: device)
+    monkeypatch.setattr("hsm.open_device", lambda _settings: device)
     device.fail_next(DeviceUnavailable("away"), call="mac")
 
     async def story() -> None:

@@ -52,7 +52,7 @@ FAULTS: dict[str, Callable[[MemoryDevice], None]] = {
     "away at the checkpoint": lambda device: device.fail_next(DeviceUnavailable("away"), call="sign_checkpoint"),
 }
 # Which outcomes an intent may have while its request is in a state.
-OUTCOMES = {"pending": set(), "withdrawn": set(), "signing": {None}, "finishing": {"done"},
+OUTCOMES: dict[str, set[str | None]] = {"pending": set(), "withdrawn": set(), "signing": {None}, "finishing": {"done"},
             "failed": {"failed", "unknown-outcome"}}
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from hsm.errors import DeviceUnavailable
 from signing_service.db.tables import credential, key, seed
 from signing_service.errors import NotAuthorized, NotFound, SigningError, WrongState
-from signing_service.signer import custody
+from signing_service.signer import codes, custody
 from signing_service.wire import messages as m
 from tests.support.city import City, Person, secret_of
 from tests.support.memory_device import MemoryDevice
@@ -147,14 +147,14 @@ def test_a_seed_drawn_while_another_was_proven_is_not_taken_for_it(
     uri = city.acts(m.EnrolCode(official.id))[0].uri
     assert uri is not None
     first = Person(official.id, secret_of(uri), official.credential)
-    spend = custody.codes.spend
+    spend = codes.spend
 
     def meanwhile(*args: Any, **more: Any) -> Any:
         spent = spend(*args, **more)
         custody.enrol(city.rt, "operator:other", official.id, "Nguyễn Văn A")
         return spent
 
-    monkeypatch.setattr(custody.codes, "spend", meanwhile)
+    monkeypatch.setattr(codes, "spend", meanwhile)
     city.next_code()
     with pytest.raises(WrongState):
         city.desk.complete(m.CompleteEnrolment(official.id, first.code(city.clock.at)))
