@@ -15,7 +15,7 @@ import typer
 from hsm.errors import PinRejected
 from signing_service.cli import supervisor
 from signing_service.cli.session import Session, held
-from signing_service.cli.settings import read_signer_settings
+from signing_service.cli.settings import check_front_places, check_signer_places, read_signer_settings
 from signing_service.db import migrate
 from signing_service.errors import Invalid, SigningError, Unavailable
 from signing_service.front import logs
@@ -37,8 +37,10 @@ def serve(
     supervisor.end_with_supervisor()  # when the demonstration is killed, its server ends too
     session = held(context)
     settings = session.settings
-    read_signer_settings()  # a half that cannot start should say so here, not five restarts later
+    signers = read_signer_settings()  # a half that cannot start should say so here, not five restarts later
     _prepare(session)
+    check_front_places(settings)
+    check_signer_places(signers)
     listener = _listen(settings)
     listening = str(listener.fileno())
     supervised = supervisor.Supervisor(
@@ -64,6 +66,7 @@ def front(
 
     supervisor.end_with_supervisor()
     settings = held(context).settings
+    check_front_places(settings)
     logs.configure("front")
     _await_database(settings.database_url)
     listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
@@ -74,6 +77,7 @@ def jobs(context: typer.Context) -> None:
     """The jobs alone: expiry, finishing, webhooks, sweeps. Any number may run."""
     supervisor.end_with_supervisor()
     settings = held(context).settings
+    check_front_places(settings)
     logs.configure("jobs")
     _await_database(settings.database_url)
     asyncio.run(_run_jobs(settings))
@@ -85,6 +89,7 @@ def signer(context: typer.Context) -> None:
 
     supervisor.end_with_supervisor()
     settings = read_signer_settings()
+    check_signer_places(settings)
     logs.configure("signer")
     _await_database(settings.signer_database_url)
     try:

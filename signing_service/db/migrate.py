@@ -22,11 +22,13 @@ ONE_AT_A_TIME = 7_411_983_246_501  # any fixed number: the key of a PostgreSQL a
 def upgrade(url: str) -> str:
     """Bring the database at `url` to this version's shape, in one transaction, and return its revision.
 
-    Repeatable, and safe to start on several nodes at once: the second waits, and finds nothing to do.
+    Repeatable, and safe to start on several nodes at once: the second waits, and finds nothing to do. Raises
+    WrongState for a database that a later version has brought to a shape we do not know.
     """
     with _opened(url) as database, database.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_AT_A_TIME})
+        _check_known(_revision(connection))
         _upgrade(connection)
         return _revision(connection) or ""
 
@@ -55,6 +57,15 @@ def check(url: str) -> None:
             f"The database is at revision {found} and this version expects {expected}. "
             "Run `signing-service database migrate` with the newest version.", code="database-revision",
         )
+
+
+def _check_known(revision: str | None) -> None:
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise WrongState(f"The database is at revision {revision}, which this version does not know: it was migrated "
+                         "by a later one. Run that.", code="database-revision")
 
 
 @contextmanager

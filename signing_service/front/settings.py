@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -87,6 +88,13 @@ class FrontSettings(BaseSettings):
         if not isinstance(value, str):
             return value
         return json.loads(value) if value.lstrip().startswith("[") else tuple(value.replace(",", " ").split())
+
+    @field_validator("outbound_networks")
+    @classmethod
+    def _known_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ip_network(text)  # its ValueError says what is wrong
+        return value
 
     @field_validator("timezone")
     @classmethod

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import psycopg
@@ -93,3 +94,15 @@ def test_a_role_logs_in_with_its_password_which_the_server_never_sees(tmp_path: 
         [(kept,)] = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'cli_scram'").fetchall()
     assert kept.startswith("SCRAM-SHA-256$")
     assert "mine" not in kept
+
+
+def test_a_database_that_a_later_version_has_changed_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path}/signing.db"
+    assert run(["database", "migrate", "--url", url]) == 0
+    with sqlite3.connect(tmp_path / "signing.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    assert run(["database", "migrate", "--url", url]) == 6
+    assert "a later one" in capsys.readouterr().err

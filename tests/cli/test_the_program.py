@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +111,38 @@ def test_a_command_loads_neither_the_device_nor_the_web_nor_the_pdf_libraries() 
     program = f"import sys, signing_service.cli.main; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
+
+
+UNUSABLE = {
+    "a database that is no address": ("SIGNING_DATABASE_URL", "foo", "must begin with"),
+    "a signer's database that is no address": ("SIGNING_SIGNER_DATABASE_URL", "foo", "must begin with"),
+    "users that are no list": ("SIGNING_SIGN_USERS", "abc", "JSON list"),
+    "a network that is none": ("SIGNING_OUTBOUND_NETWORKS", "10.0.0.0/99", "10.0.0.0/99"),
+    "a port that is none": ("SIGNING_LISTEN_PORT", "99999", "65535"),
+    "a secret that is not there": ("SIGNING_FRONT_SECRET_FILE", "/nowhere/secret", "cannot be read"),
+    "documents that nobody can write": ("SIGNING_DOCUMENTS", "/etc/passwd/documents", "nothing can be written"),
+    "a socket in no folder": ("SIGNING_SIGN_SOCKET", "/nowhere/sign.sock", "nothing can be written"),
+}
+
+
+@pytest.mark.usefixtures("without_settings")
+@pytest.mark.parametrize(("name", "value", "why"), UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_server_that_could_not_live_says_why_and_does_not_start(
+    name: str, value: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "secret").write_bytes(b"s" * 32)
+    settings = {
+        "SIGNING_PROFILE": "development", "SIGNING_DATABASE_URL": f"sqlite:///{tmp_path}/signing.db",
+        "SIGNING_SIGNER_DATABASE_URL": f"sqlite:///{tmp_path}/signing.db", "SIGNING_DOCUMENTS": f"{tmp_path}/documents",
+        "SIGNING_SIGN_SOCKET": f"{tmp_path}/s", "SIGNING_ADMIN_SOCKET": f"{tmp_path}/a",
+        "SIGNING_FRONT_SECRET_FILE": f"{tmp_path}/secret", "SIGNING_PKCS11_MODULE": "/nowhere.so",
+        "SIGNING_PKCS11_TOKEN": "none", "SIGNING_PKCS11_PIN_FILE": "/nowhere",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # nothing could start here in any case
+        settings["SIGNING_LISTEN_PORT"] = str(taken.getsockname()[1])
+        for each, given in (settings | {name: value}).items():
+            monkeypatch.setenv(each, given)
+        assert main.run(["serve"]) == 2
+    said = capsys.readouterr().err
+    assert name in said
+    assert why in said
