@@ -21,7 +21,7 @@ from signing_service.db.tables import agency, credential, operator, policy, seed
 from signing_service.errors import Invalid, NotFound, SigningError, Unavailable, WrongState
 from signing_service.ids import draw
 from signing_service.people import find_agency
-from signing_service.signer import codes, custody
+from signing_service.signer import codes, custody, seeds
 from signing_service.signer.intents import report_tampering
 from signing_service.signer.rows import mac_of
 from signing_service.signer.runtime import Runtime
@@ -47,12 +47,12 @@ class Desk:
                 tx.execute(delete(operator))  # what a bootstrap left that broke off
                 tx.execute(insert(operator).values(id=operator_id, name=asked.name, state="active", created_at=now))
                 record(tx, now, Fact(Event.BOOTSTRAPPED, f"operator:{operator_id}"), mac=self._rt.entry_mac)
-            uri = custody.enrol(self._rt, f"operator:{operator_id}", operator_id, asked.name)
+            uri = seeds.enrol(self._rt, f"operator:{operator_id}", operator_id, asked.name)
         return m.Done((m.Result(operator_id, uri=uri),))
 
     def complete(self, asked: m.CompleteEnrolment) -> m.Done:
         with _device_errors(self._rt):
-            custody.complete(self._rt, asked.owner, asked.code)
+            seeds.complete(self._rt, asked.owner, asked.code)
         return m.Done((m.Result(asked.owner),))
 
     def act(self, asked: m.Act) -> m.Done:
@@ -91,7 +91,7 @@ class Desk:
             case m.SetSignatoryState():
                 return self._set_signatory_state(actor, command)
             case m.EnrolCode():
-                return m.Result(command.owner, uri=custody.enrol(rt, actor, command.owner, self._name(command.owner)))
+                return m.Result(command.owner, uri=seeds.enrol(rt, actor, command.owner, self._name(command.owner)))
             case m.Unlock():
                 return self._unlock(actor, command)
             case m.AddCredential():
@@ -120,7 +120,7 @@ class Desk:
                        mac=self._rt.entry_mac)
         except IntegrityError as error:
             raise WrongState(f"There is an operator {command.name!r} already.", code="exists") from error
-        return m.Result(operator_id, uri=custody.enrol(self._rt, actor, operator_id, command.name))
+        return m.Result(operator_id, uri=seeds.enrol(self._rt, actor, operator_id, command.name))
 
     def _set_operator_state(self, actor: str, command: m.SetOperatorState) -> m.Result:
         with self._rt.db.write() as tx:

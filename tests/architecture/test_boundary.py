@@ -43,7 +43,7 @@ SIGNS: set[Place] = {
 ASKED_IN: dict[str, set[str]] = {
     "sign_checkpoint": {"signer/sequencer.py"},
     "hmac_sha1": {"signer/codes.py"},
-    "generate_seed": {"signer/custody.py"},
+    "generate_seed": {"signer/seeds.py"},
     "generate_key": {"signer/custody.py"},
     "destroy": {"signer/custody.py"},
     "service_key": set(),

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from hsm.errors import DeviceUnavailable
 from signing_service.db.tables import credential, key, seed
 from signing_service.errors import NotAuthorized, NotFound, SigningError, WrongState
-from signing_service.signer import codes, custody
+from signing_service.signer import codes, custody, seeds
 from signing_service.wire import messages as m
 from tests.support.city import City, Person, secret_of
 from tests.support.memory_device import MemoryDevice
@@ -136,7 +136,7 @@ def test_an_enrolment_is_completed_once(city: City) -> None:
     city.next_code()
     with pytest.raises(NotAuthorized):
         city.desk.complete(m.CompleteEnrolment(official.id, renewed.code(city.clock.at)))
-    assert seeds(city, official) == ["active", "retired"]
+    assert states_of_seeds(city, official) == ["active", "retired"]
 
 
 def test_a_seed_drawn_while_another_was_proven_is_not_taken_for_it(
@@ -151,17 +151,17 @@ def test_a_seed_drawn_while_another_was_proven_is_not_taken_for_it(
 
     def meanwhile(*args: Any, **more: Any) -> Any:
         spent = spend(*args, **more)
-        custody.enrol(city.rt, "operator:other", official.id, "Nguyễn Văn A")
+        seeds.enrol(city.rt, "operator:other", official.id, "Nguyễn Văn A")
         return spent
 
     monkeypatch.setattr(codes, "spend", meanwhile)
     city.next_code()
     with pytest.raises(WrongState):
         city.desk.complete(m.CompleteEnrolment(official.id, first.code(city.clock.at)))
-    assert seeds(city, official) == ["active", "enrolling", "retired"]
+    assert states_of_seeds(city, official) == ["active", "enrolling", "retired"]
 
 
-def seeds(city: City, person: Person) -> list[str]:
+def states_of_seeds(city: City, person: Person) -> list[str]:
     with city.rt.db.read() as tx:
         return sorted(tx.execute(select(seed.c.state).where(seed.c.owner == person.id)).scalars())
 
