@@ -20,7 +20,7 @@ from signing_service import metrics
 from signing_service.errors import Invalid, SigningError, TooLarge, TooMany, Unavailable
 from signing_service.front import problems
 from signing_service.front.callers import Caller
-from signing_service.front.settings import FrontSettings
+from signing_service.front.settings import MIB, FrontSettings
 from signing_service.ids import draw
 
 log = logging.getLogger(__name__)
@@ -224,7 +224,8 @@ def _unspeakable(scope: Scope) -> SigningError | None:
 
 
 def _too_large(most: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {most} bytes.", code="body-too-large")
+    shown = f"{most // MIB} MiB" if most >= MIB else f"{most} bytes"
+    return TooLarge(f"The body is larger than {shown}.", code="body-too-large")
 
 
 def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:

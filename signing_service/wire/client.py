@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from signing_service.errors import Unavailable
+from signing_service.errors import NotAuthorized, Unavailable
 from signing_service.wire.failures import from_failure
 from signing_service.wire.messages import MAX_FRAME, Answer, Failure, Message, encoder
 
@@ -101,6 +101,8 @@ def ask_once(path: Path, message: Message, expected: type[A], *, deadline: float
             connection.sendall(frame(1, encoder.encode(message)))
             length, _ = HEADER.unpack(_exactly(connection, HEADER.size))
             answer = ANSWERS.decode(_exactly(connection, length))
+    except PermissionError as error:
+        raise NotAuthorized(f"{path} is not for this user of the system: act as the signer's.", code="peer") from error
     except (OSError, msgspec.MsgspecError) as error:
         raise Unavailable(f"The signer does not answer at {path}. Is it running?", code="signer-away") from error
     return checked(answer, expected)

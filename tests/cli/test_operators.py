@@ -144,3 +144,11 @@ def test_a_webhook_that_can_never_be_called_is_refused_and_one_that_is_not_yet_i
     assert "http(s)://host" in refused.err
     accepted = terminal("client", "add", "Văn bản", "--agency", "H26.1", "--webhook", "https://vb.example.vn:8443/h")
     assert "vb.example.vn:8443 is not in SIGNING_OUTBOUND_HOSTS" in accepted.err
+
+
+def test_a_user_whom_the_socket_is_not_for_is_told_so(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(_socket: object, _address: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("signing_service.wire.client.socket.socket.connect", connect)
+    assert "not for this user" in terminal("operator", "add", "Lê Quang Dũng", exits=3).err
