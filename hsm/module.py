@@ -161,6 +161,8 @@ def acquire(settings: DeviceSettings) -> Library:
     """
     with _loading:
         if settings.softhsm_conf is not None:
+            if not settings.softhsm_conf.is_file():  # SoftHSM would only say CKR_GENERAL_ERROR
+                raise Unsupported(f"there is no SoftHSM configuration at {settings.softhsm_conf}")
             os.environ["SOFTHSM2_CONF"] = str(settings.softhsm_conf)
         path = str(settings.module)
         library = _libraries.get(path) or _loaded(path, settings.reserved)

@@ -28,6 +28,8 @@ def test_a_healthy_device_passes_every_check() -> None:
 
 FAILURES: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "the module is not there": ({"module": Path("/nowhere.so")}, "module", "no PKCS#11 module", "install"),
+    "the software token's configuration is not there": (
+        {"softhsm_conf": Path("/nowhere.conf")}, "module", "no SoftHSM configuration", "install"),
     "the module is something else": ({"module": Path("/etc/hostname")}, "module", "not a PKCS#11 module", "install"),
     "the token is called otherwise": ({"token": "testes"}, "token", "'testes'", "'tests'"),
     "two tokens fit": ({"token": "pkcs11:"}, "token", "name the serial", "'tests'"),
