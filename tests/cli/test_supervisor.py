@@ -171,6 +171,7 @@ def test_the_listening_socket_is_bound_once_and_a_second_server_is_refused() -> 
 
 
 def test_a_process_says_that_its_database_is_empty_instead_of_failing_later(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"s" * 32)
     settings = {
         "SIGNING_PROFILE": "development", "SIGNING_DATABASE_URL": f"sqlite:///{tmp_path}/none.db",
         "SIGNING_DOCUMENTS": str(tmp_path), "SIGNING_FRONT_SECRET_FILE": str(tmp_path / "secret"),
@@ -182,6 +183,7 @@ def test_a_process_says_that_its_database_is_empty_instead_of_failing_later(tmp_
 
 
 def test_a_process_waits_for_a_database_that_is_away(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"s" * 32)
     settings = {
         "SIGNING_PROFILE": "development", "SIGNING_DATABASE_URL": f"postgresql://nobody@/none?host={tmp_path}",
         "SIGNING_DOCUMENTS": str(tmp_path), "SIGNING_FRONT_SECRET_FILE": str(tmp_path / "secret"),
