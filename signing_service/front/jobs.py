@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,7 +25,8 @@ from signing_service.ids import draw
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(minutes=2)     # longer than a pass; when its holder dies the job rests at most so long
+LEASE = timedelta(seconds=15)    # when its holder dies the job rests at most so long
+RENEWALS = 3                     # in each lease, while a pass goes on
 BATCH = 100                      # rows of one transaction
 GRACE = timedelta(seconds=3)     # the front that confirmed finishes by itself; jobs take what it left
 FINISHING_AT_ONCE = 2
@@ -67,13 +68,32 @@ async def _pass(rt: Runtime, job: Job, holder: str) -> None:
     """One pass, if the lease is ours. Nothing that goes wrong in it may end the process: the next pass tries again."""
     try:
         if await rt.db.run(take_lease, rt, job.name, holder, rt.clock()):
-            done = await job.work(rt)
+            async with _kept(rt, job.name, holder):
+                done = await job.work(rt)
             if done:
                 log.info("%s: %d", job.name, done)
     except SigningError as error:
         log.warning("%s could not be done: %s", job.name, error.message)
     except Exception:
         log.exception("%s failed", job.name)
+
+
+@contextlib.asynccontextmanager
+async def _kept(rt: Runtime, name: str, holder: str) -> AsyncIterator[None]:
+    """Renew the lease while a pass goes on, however long. A renewal that fails costs economy, not correctness."""
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / RENEWALS)
+            with contextlib.suppress(SigningError):
+                await rt.db.run(take_lease, rt, name, holder, rt.clock())
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await renewing
 
 
 def take_lease(rt: Runtime, name: str, holder: str, now: datetime) -> bool:

@@ -27,7 +27,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     url = f"sqlite:///{directory / 'signing.db'}" if request.param == "sqlite" else postgres.fresh_database()
     upgrade(url)
     made = Service(directory, url, fronts=2)
-    made.officials = [made.official(f"Người thứ {n}") for n in range(len(STEPS) + 3)]  # type: ignore[attr-defined]
+    made.officials = [made.official(f"Người thứ {n}") for n in range(len(STEPS) + 4)]  # type: ignore[attr-defined]
     made.start()
     yield made
     made.check()
@@ -73,6 +73,23 @@ def test_a_process_killed_at_this_step_costs_nobody_a_signature(service: Service
     if ended == "signed":
         assert service.signed_document(request).startswith(PLAN.read_bytes())
     service.check()
+
+
+def test_a_job_killed_while_it_finishes_what_a_dead_front_left_is_finished_by_the_next(service: Service) -> None:
+    official = service.officials[-4]  # type: ignore[attr-defined]
+    request = service.submits(official, front=1)
+    service.arm("front0", "after:signing_service.wire.client:SignerClient.ask")
+    service.arm("jobs", "before:signing_service.delivery:_signed")
+    with contextlib.suppress(httpx.HTTPError):
+        service.confirms(official, request, front=0)
+    for process in ("front0", "jobs"):
+        until(lambda process=process: service.running[process].process.poll() is not None, 60, f"{process} was killed")
+    assert service.state(request) == "finishing"
+    for process in ("front0", "jobs"):
+        service.run(process)
+    service.await_ready(0)
+    until(lambda: service.state(request) == "signed", 150, "signed")
+    assert service.signed_document(request).startswith(PLAN.read_bytes())
 
 
 def test_the_signed_document_is_believed_by_others(service: Service, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +172,34 @@ def test_a_job_is_done_by_one_process_until_its_lease_ends(tmp_path: Path) -> No
 
         assert takes("jb_one")
         assert not takes("jb_two")
-        it.clock.forward(60)
+        it.clock.forward(jobs.LEASE.total_seconds() - 1)
         assert takes("jb_one")  # renewed
         it.clock.forward(jobs.LEASE.total_seconds() - 1)
         assert not takes("jb_two")
         it.clock.forward(1)  # the first one died
         assert takes("jb_two")
         assert not takes("jb_one")
+
+    tell(tmp_path, story)
+
+
+def test_a_pass_that_takes_longer_than_its_lease_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "LEASE", timedelta(seconds=0.3))
+
+    async def story(it: Hall) -> None:
+        async def work(rt: Any) -> int:
+            it.clock.forward(0.3)  # as it was taken, the lease has ended now
+            for _ in range(500):
+                if lease_of("long") > it.clock():
+                    return 0
+                await asyncio.sleep(0.02)
+            pytest.fail("the lease was not renewed")
+
+        def lease_of(name: str) -> datetime:
+            with it.rt.db.read() as tx:
+                return tx.execute(select(job_lease.c.expires_at).where(job_lease.c.name == name)).scalar_one()
+
+        await jobs._pass(it.rt, jobs.Job("long", timedelta(seconds=1), work), "jb_one")
 
     tell(tmp_path, story)
 
