@@ -17,6 +17,12 @@ DRIFT = timedelta(seconds=30)          # between us and PostgreSQL: one code ste
 EVERY = timedelta(seconds=1)           # the mark is raised at most so often: not a write for each signature
 
 
+def look(rt: Runtime) -> None:
+    """The same question without anything to sign, so that a wrong clock is seen before somebody is refused."""
+    with rt.db.write() as tx:
+        check(rt, tx)
+
+
 def check(rt: Runtime, tx: Connection) -> datetime:
     """The present moment, if it can be trusted; raises Unavailable where time ran back or disagrees.
 

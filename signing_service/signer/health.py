@@ -12,7 +12,8 @@ from signing_service.wire.messages import Condition
 log = logging.getLogger(__name__)
 
 STALE = 60.0  # seconds: the longest round is over by then, so a chore that is silent hangs
-NAMES = {"lease": "signer-database", "sequence": "log", "reconcile": "reconcile", "device": "device"}
+NAMES = {"lease": "signer-database", "sequence": "log", "reconcile": "reconcile", "device": "device",
+         "clock": "clock"}
 
 
 class Watch:

@@ -16,7 +16,7 @@ from hsm.errors import DeviceError, PinRejected
 from signing_service.audit import Event, Fact, record
 from signing_service.errors import Invalid, SigningError
 from signing_service.metrics import exposition
-from signing_service.signer import health, leases, reconcile, sequencer, timestamps
+from signing_service.signer import clock, health, leases, reconcile, sequencer, timestamps
 from signing_service.signer.batching import Batcher
 from signing_service.signer.confirmations import Confirmations
 from signing_service.signer.operators import Desk
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 THREADS = 16   # for chores, batches and acts: a hung device must not keep the lease's beat from having one
 HOPELESS = 75  # exit code (EX_TEMPFAIL): the device hangs in too many threads; only a new process helps
-EVERY = {"lease": 3.0, "sequence": 0.25, "reconcile": 2.0, "device": 1.0}  # seconds between rounds of house-keeping
+# Seconds between rounds of house-keeping.
+EVERY = {"lease": 3.0, "sequence": 0.25, "reconcile": 2.0, "device": 1.0, "clock": 2.0}
 
 
 class Signer:
@@ -63,12 +64,14 @@ class Signer:
             asyncio.create_task(self._every("sequence", self._sequence)),
             asyncio.create_task(self._every("reconcile", self._reconcile)),
             asyncio.create_task(self._every("device", self._look_after_device)),
+            asyncio.create_task(self._every("clock", clock.look)),
         ]
         settings = rt.settings
+        shared = settings.admin_users != {os.getuid()}  # then through the socket's group, and still by uid
         self._servers = [
             Server(settings.sign_socket, m.SignRequest, self._sign, users=settings.sign_users),
-            Server(settings.admin_socket, m.AdminRequest, self._admin, users=settings.admin_users, mode=0o600,
-                   most_waiting=32),
+            Server(settings.admin_socket, m.AdminRequest, self._admin, users=settings.admin_users,
+                   mode=0o660 if shared else 0o600, most_waiting=32),
         ]
         for server in self._servers:
             await server.start()

@@ -22,7 +22,7 @@ from signing_service.db.tables import clock as clock_table
 from signing_service.db.tables import entry, lease
 from signing_service.errors import SigningError, Unavailable
 from signing_service.signer import clock, process, sequencer, timestamps
-from signing_service.signer.health import STALE, Watch
+from signing_service.signer.health import NAMES, STALE, Watch
 from signing_service.signer.process import Signer
 from signing_service.wire import messages as m
 from signing_service.wire.client import SignerClient
@@ -137,7 +137,7 @@ def test_an_authority_whose_certificate_has_ended_says_so(city: City) -> None:
 
 def test_a_chore_that_nobody_has_heard_of_for_long_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch()
-    for chore in ("lease", "sequence", "reconcile", "device"):
+    for chore in NAMES:
         watch.went_well(chore)
     assert all(each.ok for each in watch.conditions())
     now = time.monotonic()

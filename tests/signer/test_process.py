@@ -145,7 +145,7 @@ def test_health_answers_while_the_device_hangs_and_says_so_when_it_is_away(city:
         with device.hanging():
             report = await sign.ask(m.Health(), m.HealthReport, deadline=2)
             assert {condition.name for condition in report.conditions} == {
-                "device", "log", "reconcile", "signer-database"}
+                "clock", "device", "log", "reconcile", "signer-database"}
         device.recover = lambda: (_ for _ in ()).throw(DeviceUnavailable("away"))  # type: ignore[method-assign]
         async with asyncio.timeout(10):
             while ("device", False, "away") not in [(one.name, one.ok, one.detail) for one in report.conditions]:
@@ -153,6 +153,37 @@ def test_health_answers_while_the_device_hangs_and_says_so_when_it_is_away(city:
                 report = await sign.ask(m.Health(), m.HealthReport, deadline=2)
 
     told(city, story)
+
+
+def test_a_clock_that_ran_back_is_seen_before_anybody_is_refused(city: City) -> None:
+    async def story(_signer: Signer, sign: SignerClient) -> None:
+        async def clock_is(ok: bool) -> None:
+            for _ in range(400):
+                report = await sign.ask(m.Health(), m.HealthReport, deadline=2)
+                if [each.ok for each in report.conditions if each.name == "clock"] == [ok]:
+                    return
+                await asyncio.sleep(0.05)
+            pytest.fail(f"the clock was never {'good' if ok else 'bad'}")
+
+        await clock_is(True)
+        city.clock.forward(-3600)
+        await clock_is(False)
+        city.clock.forward(3600)
+        await clock_is(True)
+
+    told(city, story)
+
+
+def test_an_operators_user_of_its_own_may_open_the_admin_socket_through_its_group(city: City) -> None:
+    settings = city.rt.settings.model_copy(update={"admin_users": frozenset({os.getuid(), 987654})})
+
+    async def run() -> None:
+        signer = Signer(replace(city.rt, settings=settings))
+        await signer.start()
+        assert settings.admin_socket.stat().st_mode & 0o777 == 0o660
+        await signer.stop()
+
+    asyncio.run(run())
 
 
 def test_what_is_recorded_is_sequenced_by_itself_and_before_the_end(city: City) -> None:
