@@ -50,6 +50,9 @@ def sequence(rt: Runtime) -> int:
     Does nothing (0) where another signer holds the lease. Raises Unavailable where the stored tree is damaged:
     then nothing is added to it until somebody looked.
     """
+    with rt.db.read() as tx:
+        if not _is_waiting(tx):  # an idle signer writes nothing, not even its lease
+            return 0
     if not _hold(rt):
         return 0
     with rt.db.read() as tx:
@@ -72,6 +75,10 @@ def sequence(rt: Runtime) -> int:
         raise
     _write(rt, current, grown, signed, waiting, unproven, verifier)
     return len(waiting)
+
+
+def _is_waiting(tx: Connection) -> bool:
+    return tx.execute(select(entry.c.id).where(entry.c.leaf_index.is_(None)).limit(1)).first() is not None
 
 
 def _signed(rt: Runtime, grown: tiles.Append) -> tuple[str, str]:
@@ -133,7 +140,7 @@ def keep_alive(rt: Runtime) -> None:
     now = rt.now()
     with rt.db.read() as tx:
         last = head(tx).at
-        is_waiting = tx.execute(select(entry.c.id).where(entry.c.leaf_index.is_(None)).limit(1)).first() is not None
+        is_waiting = _is_waiting(tx)
     is_due = last is None or now - last >= timedelta(seconds=rt.settings.idle_checkpoint_seconds)
     if is_due and not is_waiting:  # what waits will say as much, as soon as somebody can sequence it
         with rt.db.write() as tx:
