@@ -24,7 +24,6 @@ from hsm.returncodes import kind_of
 from hsm.settings import DeviceSettings, TokenName
 
 CKR_OK = 0x00
-CKR_CRYPTOKI_NOT_INITIALIZED = 0x190
 CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
 CKF_OS_LOCKING_OK = 0x02
 
