@@ -86,9 +86,11 @@ class Residents:
         return [self._keys.pop(name) for name in names]
 
     def _returned(self, resident: Resident) -> None:
+        """What could not leave while it was used leaves now: more keys in use at once than the limit is allowed."""
         with self._lock:
             resident.users -= 1
             gone = [resident] if resident.condemned and not resident.users else []
+            gone += self._surplus()
         self._destroy(gone)
 
     def _destroy(self, residents: list[Resident]) -> None:

@@ -119,6 +119,13 @@ def test_of_a_key_loaded_by_two_threads_at_once_one_copy_stays(residents: Reside
     assert handles.isdisjoint(load.destroyed)
 
 
+def test_more_keys_in_use_than_the_limit_are_let_go_when_they_are_returned(residents: Residents, load: Loading) -> None:
+    with residents.held(name(1), load), residents.held(name(2), load), residents.held(name(3), load):
+        assert len(residents) == 3
+    assert len(residents) == 2
+    assert load.destroyed == [2]
+
+
 def test_nothing_is_destroyed_twice_under_load(residents: Residents, load: Loading) -> None:
     def use(number: int) -> None:
         with residents.held(name(number % 5), load) as handle:
