@@ -136,15 +136,20 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
-        status = HTTPStatus(error.status_code)
-        return rendered(Problem(
-            title=status.phrase, status=status, code=CODES.get(status, "invalid"), detail=str(error.detail),
-            request_id=request_id_of(request),
-        ), error.headers)
+        return of_routing(request, error)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> Response:
         return internal(request_id_of(request))  # logged by the outermost layer, which sees it next
+
+
+def of_routing(request: Request, error: HTTPException) -> Response:
+    """What no route takes, as a problem."""
+    status = HTTPStatus(error.status_code)
+    return rendered(Problem(
+        title=status.phrase, status=status, code=CODES.get(status, "invalid"), detail=str(error.detail),
+        request_id=request_id_of(request),
+    ), error.headers)
 
 
 def request_id_of(request: Request) -> str | None:
