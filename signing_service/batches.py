@@ -17,12 +17,13 @@ from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import batch, signing_request
 from signing_service.errors import Invalid, NotFound, WrongState
 from signing_service.ids import draw, matching_code
-from signing_service.signing_requests import SigningRequest, State
+from signing_service.signing_requests import SigningRequest, State, whose
 from signing_service.wire.messages import MAX_LINES
 
 if TYPE_CHECKING:
     from signing_service.front.callers import Caller
     from signing_service.front.runtime import Runtime
+    from signing_service.people import Official
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ async def create(rt: Runtime, caller: Caller, ids: Sequence[str], then: Then = n
     return await rt.db.run(_create, rt, caller, tuple(ids), then)
 
 
-async def get(rt: Runtime, caller: Caller, batch_id: str) -> Batch:
-    """One of the caller's batches. NotFound for what is not there or not the caller's."""
-    return await rt.db.run(_get, rt, caller, batch_id)
+async def get(rt: Runtime, who: Caller | Official, batch_id: str) -> Batch:
+    """One of their batches. NotFound for what is not there or not theirs."""
+    return await rt.db.run(_get, rt, who, batch_id)
 
 
 def _create(rt: Runtime, caller: Caller, ids: tuple[str, ...], then: Then) -> Batch:
@@ -100,22 +101,20 @@ def _check(rows: Sequence[Any]) -> None:
         raise Invalid("One document is in the batch twice.", code="document-twice")
 
 
-def _get(rt: Runtime, caller: Caller, batch_id: str) -> Batch:
+def _get(rt: Runtime, who: Caller | Official, batch_id: str) -> Batch:
     with rt.db.read() as tx:
-        return _read(tx, caller, batch_id)
+        return _read(tx, who, batch_id)
 
 
-def _read(tx: Connection, caller: Caller, batch_id: str) -> Batch:
-    found = tx.execute(
-        select(batch).where(batch.c.id == batch_id, batch.c.client_id == caller.client_id)).first()
+def _read(tx: Connection, who: Caller | Official, batch_id: str) -> Batch:
+    found = tx.execute(select(batch).where(batch.c.id == batch_id, whose(batch, who))).first()
     if found is None:
         raise NotFound("There is no such batch.")
-    rows = _members(tx, caller, signing_request.c.batch_id == batch_id)
+    rows = _members(tx, who, signing_request.c.batch_id == batch_id)
     return Batch(found.id, found.signatory_id, found.created_at, tuple(SigningRequest.of_row(row) for row in rows))
 
 
-def _members(tx: Connection, caller: Caller, condition: Any) -> Sequence[Any]:
+def _members(tx: Connection, who: Caller | Official, condition: Any) -> Sequence[Any]:
     return tx.execute(
-        select(signing_request).where(condition, signing_request.c.client_id == caller.client_id)
-        .order_by(signing_request.c.id)
+        select(signing_request).where(condition, whose(signing_request, who)).order_by(signing_request.c.id)
     ).all()

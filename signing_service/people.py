@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -37,6 +37,25 @@ class Signatory:
     office: str
     reference: str | None
     state: str
+
+
+@dataclass(frozen=True)
+class Official:
+    """A signatory who acts through a phone that the server knows. Only `phones.official_of` makes one.
+
+    The signer believes none of this: it is shown the phone's secret and looks for itself.
+    """
+
+    signatory_id: str
+    name: str
+    agency_code: str
+    phone_id: str
+    phone_secret: str = field(repr=False)
+
+    @property
+    def actor(self) -> str:
+        """As entries name it."""
+        return f"person:{self.signatory_id}"
 
 
 def find_agency(tx: Connection, code: str) -> Agency:

@@ -1,7 +1,8 @@
-"""A signing request: its life, what its client may see of it, and how it ends before anybody has confirmed.
+"""A signing request: its life, who may see it, and how it ends before anybody has confirmed.
 
 Every move of state is a conditional UPDATE whose row count says who made it; the entry is written by that one.
-What is another client's is not there: every query names the client.
+A signing request has two sides: the client that submitted it, and the official who is to sign it. What is another
+client's or another official's is not there: every query says whose it must be.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, Table, select, update
 
 from signing_service import metrics
 from signing_service.audit import Event, Fact, record
@@ -21,7 +22,7 @@ from signing_service.db.tables import signing_request
 from signing_service.delivery import enqueue
 from signing_service.errors import Invalid, NotFound, WrongState
 from signing_service.ids import matching_code
-from signing_service.people import find_signatory
+from signing_service.people import Official, find_signatory
 
 if TYPE_CHECKING:
     from signing_service.front.callers import Caller
@@ -54,7 +55,7 @@ LONGEST_PAGE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class SigningRequest:
-    """A signing request as its client may see it. Digests are lower-case hexadecimal SHA-256."""
+    """A signing request as its client and its official may see it. Digests are lower-case hexadecimal SHA-256."""
 
     id: str
     state: State
@@ -115,14 +116,21 @@ class Wanted:
 # --------------------------------------------------------------------------------------------------------- reading
 
 
-async def get(rt: Runtime, caller: Caller, request_id: str, *, wait: float = 0.0) -> SigningRequest:
-    """One of the caller's signing requests. With `wait`: when it moves from an open state, or after that time.
+def whose(table: Table, who: Caller | Official) -> ColumnElement[bool]:
+    """What makes a row of `signing_request` or `batch` theirs: a client submitted it, an official is to sign it."""
+    if isinstance(who, Official):
+        return table.c.signatory_id == who.signatory_id
+    return table.c.client_id == who.client_id
 
-    Raises NotFound for what is not there or not the caller's.
+
+async def get(rt: Runtime, who: Caller | Official, request_id: str, *, wait: float = 0.0) -> SigningRequest:
+    """One of their signing requests. With `wait`: when it moves from an open state, or after that time.
+
+    Raises NotFound for what is not there or not theirs.
     """
-    found = await rt.db.run(_get, rt, caller, request_id)
+    found = await rt.db.run(_get, rt, who, request_id)
     if wait > 0 and found.state.is_open and await rt.watch.moved(request_id, found.state, wait):
-        found = await rt.db.run(_get, rt, caller, request_id)
+        found = await rt.db.run(_get, rt, who, request_id)
     return found
 
 
@@ -131,24 +139,24 @@ async def listed(rt: Runtime, caller: Caller, wanted: Wanted) -> tuple[SigningRe
     return await rt.db.run(_list, rt, caller, wanted)
 
 
-async def hand_over(rt: Runtime, caller: Caller, request_id: str) -> SigningRequest:
-    """The caller is about to get the signed document: on record, before the first byte. WrongState before `signed`."""
-    return await rt.db.run(_hand_over, rt, caller, request_id)
+async def hand_over(rt: Runtime, who: Caller | Official, request_id: str) -> SigningRequest:
+    """They are about to get the signed document: on record, before the first byte. WrongState before `signed`."""
+    return await rt.db.run(_hand_over, rt, who, request_id)
 
 
-def _hand_over(rt: Runtime, caller: Caller, request_id: str) -> SigningRequest:
+def _hand_over(rt: Runtime, who: Caller | Official, request_id: str) -> SigningRequest:
     now = rt.clock()
     with rt.db.write() as tx:
-        row = row_of(tx, caller, request_id)
+        row = row_of(tx, who, request_id)
         if row.state != State.SIGNED:
             raise WrongState(f"The signing request is {row.state}, not signed.", code="not-signed")
-        record(tx, now, fact_of(Event.DELIVERED, caller.actor, row, {"signed_digest": row.signed_digest}))
+        record(tx, now, fact_of(Event.DELIVERED, who.actor, row, {"signed_digest": row.signed_digest}))
     return SigningRequest.of_row(row)
 
 
-def _get(rt: Runtime, caller: Caller, request_id: str) -> SigningRequest:
+def _get(rt: Runtime, who: Caller | Official, request_id: str) -> SigningRequest:
     with rt.db.read() as tx:
-        return SigningRequest.of_row(row_of(tx, caller, request_id))
+        return SigningRequest.of_row(row_of(tx, who, request_id))
 
 
 def _list(rt: Runtime, caller: Caller, wanted: Wanted) -> tuple[SigningRequest, ...]:
@@ -174,10 +182,10 @@ def _signatory_id(tx: Connection, name: str) -> str:
         return find_signatory(tx, name).id
 
 
-def row_of(tx: Connection, caller: Caller, request_id: str) -> Any:
-    """NotFound for what is not the caller's, too: nobody learns what others have."""
+def row_of(tx: Connection, who: Caller | Official, request_id: str) -> Any:
+    """NotFound for what is not theirs, too: nobody learns what others have."""
     row = tx.execute(select(signing_request).where(
-        signing_request.c.id == request_id, signing_request.c.client_id == caller.client_id)).first()
+        signing_request.c.id == request_id, whose(signing_request, who))).first()
     if row is None:
         raise NotFound("There is no such signing request.")
     return row
@@ -191,26 +199,29 @@ async def withdraw(rt: Runtime, caller: Caller, request_id: str, reason: str) ->
     return await rt.db.run(_end, rt, caller, request_id, State.WITHDRAWN, reason)
 
 
-async def refuse(rt: Runtime, caller: Caller, request_id: str, reason: str) -> SigningRequest:
-    """The person says no, told by the client. It takes no code: a no cannot do harm. Repeated: the same answer."""
-    return await rt.db.run(_end, rt, caller, request_id, State.REFUSED, reason)
+async def refuse(rt: Runtime, who: Caller | Official, request_id: str, reason: str) -> SigningRequest:
+    """The person says no, on the phone or told by the client. It takes no code: a no cannot do harm.
+
+    Repeated: the same answer. Raises NotFound, and WrongState where it ended otherwise or was confirmed.
+    """
+    return await rt.db.run(_end, rt, who, request_id, State.REFUSED, reason)
 
 
 ENDINGS = {State.WITHDRAWN: Event.WITHDRAWN, State.REFUSED: Event.REFUSED}
 
 
-def _end(rt: Runtime, caller: Caller, request_id: str, state: State, reason: str) -> SigningRequest:
+def _end(rt: Runtime, who: Caller | Official, request_id: str, state: State, reason: str) -> SigningRequest:
     now = rt.clock()
     with rt.db.write() as tx:
         moved = tx.execute(
             update(signing_request)
-            .where(signing_request.c.id == request_id, signing_request.c.client_id == caller.client_id,
+            .where(signing_request.c.id == request_id, whose(signing_request, who),
                    signing_request.c.state == State.PENDING)
             .values(state=state, reason=reason, ended_at=now)
         )
-        row = row_of(tx, caller, request_id)
+        row = row_of(tx, who, request_id)
         if moved.rowcount == 1:
-            record(tx, now, fact_of(ENDINGS[state], caller.actor, row, {"reason": reason}))
+            record(tx, now, fact_of(ENDINGS[state], who.actor, row, {"reason": reason}))
             enqueue(tx, row.id, now)
         elif row.state != state:
             raise WrongState(f"The signing request is {row.state} already.", code=f"already-{row.state}")
