@@ -46,12 +46,35 @@ class Event(StrEnum):
     TOKEN_ISSUED = "token:issue"                         # noqa: S105 - the name of an event
     TOKEN_REFUSED = "token:refuse"                       # noqa: S105 - the name of an event
 
+    SHOWN = "signing-request:show"                       # an official opened it on the phone
+    LOOKED = "signing-request:look"                      # and saw a page of it
+    SIGNED_IN = "sign-in:accepted"                       # password and code, of an auditor or an operator
+    SIGN_IN_REFUSED = "sign-in:refused"
+    SESSION_ENDED = "session:end"
+    PASSWORD_SET = "password:set"                        # noqa: S105 - the name of an event
+    STOP_LIMITED = "stop-code:limited"                   # too many from one place: the signer was not asked
+    TICKET_LIMITED = "ticket:limited"
+
     CODE_ACCEPTED = "code:accepted"
     CODE_REJECTED = "code:rejected"
     CODE_LOCKED = "code:locked"
     CODE_UNLOCKED = "code:unlocked"
     CODE_ENROLLING = "code:enrol"
     CODE_ENROLLED = "code:enrol:complete"
+    CODE_PROVEN = "code:prove"                           # of a sign-in: nothing was confirmed by it
+    TICKET_ISSUED = "ticket:issue"
+    TICKET_REDEEMED = "ticket:redeem"
+    TICKET_DONE = "ticket:done"
+    TICKET_REFUSED = "ticket:refused"
+    PHONE_ENROLLING = "phone:enrol"
+    PHONE_READY = "phone:ready"
+    PHONE_RETIRED = "phone:retire"
+    PHONE_REFUSED = "phone:refused"                      # a proof that is no active phone of this person
+    SUSPENDED_ONESELF = "signatory:suspend-oneself"      # outcome `alarm`: it was not the person who asked
+    STOP_USED = "stop-code:used"
+    STOP_REFUSED = "stop-code:refused"
+    AUDITOR_ADDED = "auditor:add"
+    AUDITOR_CHANGED = "auditor:change"
     CONFIRMED = "signing-request:confirm"
     CONFIRM_DENIED = "signing-request:confirm:denied"
     INTENT = "signature:intent"
@@ -82,7 +105,8 @@ FRONT_EVENTS = frozenset({
     Event.SUBMITTED, Event.SUBMIT_DENIED, Event.SUBMIT_REFUSED, Event.BATCHED, Event.WITHDRAWN, Event.REFUSED,
     Event.EXPIRED, Event.SIGNED, Event.FINISH_FAILED, Event.DELIVERED, Event.OUTSIDE_TIMESTAMP,
     Event.WEBHOOK_DELIVERED, Event.WEBHOOK_GIVEN_UP, Event.AUDITOR_READ, Event.CLIENT_CHANGED,
-    Event.AGENCY_CHANGED, Event.TOKEN_ISSUED, Event.TOKEN_REFUSED,
+    Event.AGENCY_CHANGED, Event.TOKEN_ISSUED, Event.TOKEN_REFUSED, Event.SHOWN, Event.LOOKED, Event.SIGNED_IN,
+    Event.SIGN_IN_REFUSED, Event.SESSION_ENDED, Event.PASSWORD_SET, Event.STOP_LIMITED, Event.TICKET_LIMITED,
 })
 SIGNER_EVENTS = frozenset(Event) - FRONT_EVENTS
 

@@ -49,11 +49,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Accepted:
-    """A confirmation whose code is spent: the only thing that `intend` acts upon."""
+    """A confirmation whose code is spent: the only thing that `intend` acts upon. A phone's names no client."""
 
     id: str
     signatory_id: str
-    client_id: str
+    client_id: str | None
     channel: str
 
 
@@ -70,6 +70,7 @@ class Intent:
     key: KeyRef
     deadline: datetime
     agency_code: str
+    client_id: str  # whose request it is, whoever confirmed it
     confirmation: Accepted
 
 
@@ -136,7 +137,7 @@ def intend(rt: Runtime, tx: Connection, confirmed: Accepted, line: Line, now: da
         id=draw("in"), signing_request_id=line.signing_request_id, credential_id=line.credential_id,
         document_digest=line.document_digest, to_sign=line.to_sign, algorithm=holder.algorithm, key=ref,
         deadline=now + timedelta(seconds=rt.settings.intent_seconds), agency_code=request.agency_code,
-        confirmation=confirmed,
+        client_id=request.client_id, confirmation=confirmed,
     )
     _write(rt, tx, made, line, now, decision)
     return made
@@ -144,7 +145,9 @@ def intend(rt: Runtime, tx: Connection, confirmed: Accepted, line: Line, now: da
 
 def check_line(request: Any, confirmed: Accepted, line: Line, now: datetime) -> Any:
     """The line names this person's own pending request, and exactly the document that was submitted."""
-    if request is None or (request.client_id, request.signatory_id) != (confirmed.client_id, confirmed.signatory_id):
+    if request is None or request.signatory_id != confirmed.signatory_id:
+        raise NotFound("There is no such signing request.")
+    if confirmed.channel != ConfirmedBy.PHONE and request.client_id != confirmed.client_id:
         raise NotFound("There is no such signing request.")
     if request.state != "pending":
         raise WrongState(f"The signing request is {request.state}.", code="not-pending")
@@ -213,7 +216,7 @@ def _write(rt: Runtime, tx: Connection, made: Intent, line: Line, now: datetime,
 
 def _fact(event: Event, made: Intent, outcome: str = "ok", data: dict[str, Any] | None = None) -> Fact:
     return Fact(
-        event, f"person:{made.confirmation.signatory_id}", outcome, client_id=made.confirmation.client_id,
+        event, f"person:{made.confirmation.signatory_id}", outcome, client_id=made.client_id,
         signatory_id=made.confirmation.signatory_id, agency_code=made.agency_code,
         credential_id=made.credential_id, signing_request_id=made.signing_request_id,
         document_digest=made.document_digest, data=data or {},

@@ -7,20 +7,55 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-# `\Z`, because `$` would let a newline through behind the last character, and a column has no room for it.
-Id = Annotated[str, Meta(pattern=r"^[a-z]{2,4}_[0-9a-f]{32}\Z")]
-OperatorId = Annotated[str, Meta(pattern=r"^op_[0-9a-f]{32}\Z")]  # a signatory's codes are not tried as an operator's
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Code = Annotated[str, Meta(pattern=r"^[0-9]{6}\Z")]  # ASCII digits only: `\d` would take full-width ones
-PRINTED = r"^[^\x00-\x1f\x7f]*\Z"  # one line; a zero byte is what PostgreSQL cannot keep
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTED)]
-AgencyCode = Annotated[str, Meta(min_length=1, max_length=35, pattern=PRINTED)]
-Why = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*\Z")]
-DigestBytes = Annotated[bytes, Meta(min_length=32, max_length=64)]
-Der = Annotated[bytes, Meta(max_length=65_536)]
+from signing_service.wire.commands import (
+    ActivatePolicy,
+    AddAuditor,
+    AddCredential,
+    AddOperator,
+    AddSignatory,
+    Command,
+    DeskCommand,
+    DestroyKey,
+    EnrolCode,
+    ImportCertificate,
+    IssueTicket,
+    RequestCertificate,
+    RetirePhone,
+    SetAuditorState,
+    SetCredentialState,
+    SetOperatorState,
+    SetSignatoryState,
+    SuspendOrResume,
+    Unlock,
+)
+from signing_service.wire.fields import (
+    MAX_AT_THE_DESK,
+    MAX_FRAME,
+    MAX_LINES,
+    Code,
+    DigestBytes,
+    Id,
+    Label,
+    Name,
+    OperatorId,
+    PhoneId,
+    Secret,
+    Sha256,
+    StaffId,
+    StopCode,
+    Token,
+)
 
-MAX_LINES = 200     # documents under one code: as many as a person can be said to have looked at
-MAX_FRAME = 1 << 20  # bytes; the largest honest message is a Confirm of MAX_LINES or a policy
+__all__ = [
+    "MAX_FRAME", "MAX_LINES", "Act", "ActivatePolicy", "AddAuditor", "AddCredential", "AddOperator", "AddSignatory",
+    "AdminRequest", "Answer", "Bootstrap", "Command", "CompleteAccount", "CompleteEnrolment", "CompletePhone",
+    "Condition", "Confirm", "Confirmed", "DeskAct", "DeskCommand", "DestroyKey", "Done", "EnrolCode", "Failure",
+    "Health", "HealthReport", "ImportCertificate", "IssueTicket", "IssueTimestamp", "Line", "LineOutcome",
+    "Message", "PhoneProof", "PhoneReady", "ProveCode", "Proven", "RedeemTicket", "RequestCertificate", "Result",
+    "RetirePhone", "SetAuditorState", "SetCredentialState", "SetOperatorState", "SetSignatoryState", "SignRequest",
+    "Stop", "SuspendOneself", "SuspendOrResume", "Suspended", "TicketRedeemed", "TimestampIssued", "Unlock",
+    "encoder",
+]
 
 
 class Message(Struct, frozen=True, forbid_unknown_fields=True, tag=True):
@@ -41,14 +76,32 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
     algorithm: Annotated[str, Meta(max_length=20)]
 
 
-class Confirm(Message, frozen=True, tag="confirm"):
-    """A person's act: a code together with the exact lines it confirms."""
+class PhoneProof(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an official's phone shows: its id, and the secret that only its hash is kept of."""
 
-    client_id: Id
+    id: PhoneId
+    secret: Secret
+
+
+class Confirm(Message, frozen=True, tag="confirm"):
+    """A person's act: a code together with the exact lines it confirms.
+
+    Through a client it names the client, and only that client's requests can be in it. On a phone it names none and
+    carries the phone's proof: requests of several clients may be in it, all of this one person.
+    """
+
+    client_id: Id | None
     signatory_id: Id
     code: Code
     channel: Annotated[str, Meta(pattern=r"^(client|phone)\Z")]
     lines: Annotated[tuple[Line, ...], Meta(min_length=1, max_length=MAX_LINES)]
+    phone: PhoneProof | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError, a refusal at the decoder, unless phone and client are named exactly as the channel has them."""
+        is_phone = self.channel == "phone"
+        if (self.phone is not None, self.client_id is None) != (is_phone, is_phone):
+            raise ValueError("a phone's confirmation names a phone and no client, a client's a client and no phone")
 
 
 class LineOutcome(Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +138,89 @@ class TimestampIssued(Message, frozen=True, tag="timestamp-issued"):
     serial: str
 
 
+# ---------------------------------------------------------------------------------------- phones, tickets, staff
+
+
+class RedeemTicket(Message, frozen=True, tag="redeem-ticket"):
+    """Open a ticket. `opened_by` is the hash of a nonce in the browser's cookie: that browser may repeat it until
+    the enrolment is complete, each time with a new seed and a new phone; anybody else is refused.
+
+    An official's (sg_) names the hash of the new phone's secret; an auditor's or an operator's names none.
+    """
+
+    ticket: Token
+    opened_by: Sha256
+    phone_hash: Sha256 | None = None
+    label: Label = ""
+
+
+class TicketRedeemed(Message, frozen=True, tag="ticket-redeemed"):
+    """Whose ticket it is. `uri` (otpauth) is shown this once; an operator has none: their seed never passes here."""
+
+    owner: str
+    name: str
+    phone_id: str | None = None
+    uri: str | None = None
+
+
+class CompletePhone(Message, frozen=True, tag="complete-phone"):
+    """The first right code of the new seed, from the phone that is being enrolled. WrongState `phone-ready` where it
+    was completed already: then the answer was lost, and the stop code with it."""
+
+    phone: PhoneProof
+    code: Code
+
+
+class PhoneReady(Message, frozen=True, tag="phone-ready"):
+    """The phone confirms from now on. The stop code is shown this once."""
+
+    stop_code: str
+
+
+class CompleteAccount(Message, frozen=True, tag="complete-account"):
+    """An auditor's first right code of the new seed, or an operator's present code, under an opened ticket."""
+
+    ticket: Token
+    opened_by: Sha256
+    code: Code
+
+
+class ProveCode(Message, frozen=True, tag="prove-code"):
+    """The second half of a sign-in of an auditor or an operator. No official's code can be tried by it."""
+
+    owner: StaffId
+    code: Code
+
+
+class Proven(Message, frozen=True, tag="proven"):
+    """The code was right and is spent."""
+
+    owner: str
+
+
+class SuspendOneself(Message, frozen=True, tag="suspend-oneself"):
+    """An official suspends all their own credentials, at once and without a code.
+
+    `lost-phone` also retires all their phones; `not-me` raises an alarm. Only an operator resumes.
+    """
+
+    phone: PhoneProof
+    why: Annotated[str, Meta(pattern=r"^(not-me|own-wish|lost-phone)\Z")]
+    signing_request_id: Id | None = None  # the document that they did not ask for
+
+
+class Stop(Message, frozen=True, tag="stop"):
+    """The same as `lost-phone`, from anywhere, with the code that was given when the phone was enrolled."""
+
+    stop_code: StopCode
+
+
+class Suspended(Message, frozen=True, tag="suspended"):
+    """The credentials that were active until now. None where they were suspended before."""
+
+    credential_ids: tuple[str, ...]
+
+
 # -------------------------------------------------------------------------------------------- operators' commands
 
 
@@ -94,96 +230,11 @@ class Bootstrap(Message, frozen=True, tag="bootstrap"):
     name: Name
 
 
-class AddOperator(Struct, frozen=True, forbid_unknown_fields=True, tag="add-operator"):
-    name: Name
-
-
-class SetOperatorState(Struct, frozen=True, forbid_unknown_fields=True, tag="set-operator-state"):
-    operator_id: OperatorId
-    state: Annotated[str, Meta(pattern=r"^(active|suspended)\Z")]
-
-
-class AddSignatory(Struct, frozen=True, forbid_unknown_fields=True, tag="add-signatory"):
-    name: Name
-    agency_code: AgencyCode
-    office: Annotated[str, Meta(min_length=1, max_length=40, pattern=PRINTED)]
-    reference: Annotated[str, Meta(max_length=100, pattern=PRINTED)] | None = None
-
-
-class SetSignatoryState(Struct, frozen=True, forbid_unknown_fields=True, tag="set-signatory-state"):
-    signatory_id: Id
-    state: Annotated[str, Meta(pattern=r"^(active|suspended)\Z")]
-    reason: Why = ""
-
-
-class EnrolCode(Struct, frozen=True, forbid_unknown_fields=True, tag="enrol-code"):
-    """Draw a new seed for a signatory or an operator; the old one stays until the first right code of the new."""
-
-    owner: Id
-
-
 class CompleteEnrolment(Message, frozen=True, tag="complete-enrolment"):
     """The first right code of a new seed. Needs no operator: who has the seed's first code has the seed."""
 
     owner: Id
     code: Code
-
-
-class Unlock(Struct, frozen=True, forbid_unknown_fields=True, tag="unlock"):
-    owner: Id
-
-
-class AddCredential(Struct, frozen=True, forbid_unknown_fields=True, tag="add-credential"):
-    """A new credential whose key is made in the device, in the background: poll the credential's state."""
-
-    kind: Annotated[str, Meta(pattern=r"^(personal|agency|timestamp)\Z")]
-    agency_code: AgencyCode
-    key_kind: Annotated[str, Meta(max_length=10)]
-    algorithm: Annotated[str, Meta(max_length=20)] | None = None
-    signatory_id: Id | None = None
-    custody: Annotated[str, Meta(pattern=r"^(wrapped|token)\Z")] = "wrapped"
-    replaces: Id | None = None
-
-
-class RequestCertificate(Struct, frozen=True, forbid_unknown_fields=True, tag="request-certificate"):
-    """PKCS#10 (RFC 2986) for a credential's key. `subject` is a list of (short name, value), such as CN, O, OU, C."""
-
-    credential_id: Id
-    subject: Annotated[tuple[tuple[Name, Name], ...], Meta(min_length=1, max_length=20)]
-
-
-class ImportCertificate(Struct, frozen=True, forbid_unknown_fields=True, tag="import-certificate"):
-    """A certificate that was parsed and checked by whoever sends it (`certificates.py`); the signer compares keys."""
-
-    credential_id: Id
-    certificate: Der
-    chain: Annotated[tuple[Der, ...], Meta(max_length=8)]
-    public_key: Der
-    not_before: str
-    not_after: str
-
-
-class SetCredentialState(Struct, frozen=True, forbid_unknown_fields=True, tag="set-credential-state"):
-    credential_id: Id
-    state: Annotated[str, Meta(pattern=r"^(active|suspended|revoked)\Z")]
-    reason: Why = ""
-
-
-class DestroyKey(Struct, frozen=True, forbid_unknown_fields=True, tag="destroy-key"):
-    """For ever. Only of a revoked credential."""
-
-    credential_id: Id
-
-
-class ActivatePolicy(Struct, frozen=True, forbid_unknown_fields=True, tag="activate-policy"):
-    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTED)]
-    text: Annotated[str, Meta(max_length=200_000, pattern=r"^[^\x00]*\Z")]
-
-
-Command = (
-    AddOperator | SetOperatorState | AddSignatory | SetSignatoryState | EnrolCode | Unlock | AddCredential
-    | RequestCertificate | ImportCertificate | SetCredentialState | DestroyKey | ActivatePolicy
-)
 
 
 class Act(Message, frozen=True, tag="act"):
@@ -197,8 +248,16 @@ class Act(Message, frozen=True, tag="act"):
     commands: Annotated[tuple[Command, ...], Meta(min_length=1, max_length=500)]
 
 
+class DeskAct(Message, frozen=True, tag="desk-act"):
+    """The same through the web: few commands of a small closed set. The signer's `web_acts` switches it off."""
+
+    operator_id: OperatorId
+    code: Code
+    commands: Annotated[tuple[DeskCommand, ...], Meta(min_length=1, max_length=MAX_AT_THE_DESK)]
+
+
 class Result(Struct, frozen=True, forbid_unknown_fields=True):
-    """What one command gave. `uri` is an otpauth URI, shown once; `data` a CSR in PEM."""
+    """What one command gave. `uri` is an otpauth URI, shown once; `data` a CSR in PEM, or a ticket's token (once)."""
 
     id: str = ""
     uri: str | None = None
@@ -241,8 +300,13 @@ class Failure(Message, frozen=True, tag="failure"):
     findings: tuple[tuple[str, str], ...] = ()
 
 
-SignRequest = Confirm | IssueTimestamp | Health
+SignRequest = (
+    Confirm | IssueTimestamp | Health | RedeemTicket | CompletePhone | CompleteAccount | ProveCode | SuspendOneself
+    | Stop | DeskAct
+)
 AdminRequest = Act | Bootstrap | CompleteEnrolment | Health
-Answer = Confirmed | TimestampIssued | Done | HealthReport | Failure
+Answer = (
+    Confirmed | TimestampIssued | Done | HealthReport | TicketRedeemed | PhoneReady | Proven | Suspended | Failure
+)
 
 encoder = msgspec.msgpack.Encoder()
