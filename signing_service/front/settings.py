@@ -44,7 +44,7 @@ class FrontSettings(BaseSettings):
     public_url: str = "http://127.0.0.1:8080"  # how clients reach us; stands in webhooks and receipts
     timezone: str = "Asia/Ho_Chi_Minh"
     service_name: str = Field(default="Ký số tập trung", min_length=1, max_length=80)  # on every screen
-    help_contact: str = Field(default="", max_length=120)  # whom officials call, such as a number of telephone
+    help_contact: str | None = Field(default=None, max_length=120)  # whom officials call, such as a number of telephone
     stamp_font: Path = STAMP_FONT
 
     max_document_bytes: int = Field(default=50 * MIB, ge=1024)
