@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from signing_service.db.engine import Database
 from signing_service.documents import Documents
 from signing_service.front.authorities import Authorities, trust_roots
+from signing_service.front.doorkeeper import Doorkeeper
 from signing_service.front.outbound import AllowList, Outbound
 from signing_service.front.settings import FrontSettings
 from signing_service.front.tally import Tally
 from signing_service.front.turns import Turns
 from signing_service.front.watch import Watch
+from signing_service.passwords import Hashing
 from signing_service.pdf import Pool
 from signing_service.wire.client import SignerClient
 
@@ -44,6 +46,8 @@ class Runtime:
     turns: Turns        # one confirmation of a signing request at a time
     wrong_codes: Tally  # by client; each right code pays for some of them
     secret: bytes  # 32 bytes that webhook keys and fingerprints derive from
+    doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)  # failed sign-ins, by place
+    hashing: Hashing = field(default_factory=Hashing)           # passwords, a few at a time
 
 
 @asynccontextmanager

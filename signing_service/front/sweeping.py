@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 
+from signing_service.accounts import sweep_sessions
 from signing_service.db.tables import access_token, document, idempotency, outbox, signing_request
 from signing_service.errors import NotFound
 from signing_service.front.runtime import Runtime
@@ -25,6 +26,7 @@ async def sweep(rt: Runtime) -> int:
     """Everything that is due; how many files and rows are gone."""
     now = rt.clock()
     drafts = await asyncio.to_thread(rt.documents.drop_drafts, YOUNG.total_seconds())
+    drafts += await rt.db.run(sweep_sessions, rt, now)
     return drafts + await rt.db.run(sweep_documents, rt, now) + await rt.db.run(sweep_rows, rt, now)
 
 
