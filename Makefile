@@ -11,13 +11,14 @@ FOR_DEMO := softhsm2-util:softhsm2 pdfsig:poppler-utils qpdf:qpdf openssl:openss
 	/usr/share/fonts/truetype/liberation2:fonts-liberation2
 FOR_TESTS := $(FOR_DEMO) /usr/lib/postgresql/*/bin/initdb:postgresql setpriv:util-linux cc:gcc \
 	/usr/include/stdlib.h:libc6-dev p11-kit:p11-kit curl:curl \
-	/usr/lib/*/pkcs11/p11-kit-client.so:p11-kit-modules /usr/lib/*/pkcs11-spy.so:opensc-pkcs11
+	/usr/lib/*/pkcs11/p11-kit-client.so:p11-kit-modules /usr/lib/*/pkcs11-spy.so:opensc-pkcs11 \
+	/usr/bin/chromium:chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check lint bench crash faults clean
+.PHONY: help setup demo run test check lint bench crash faults screenshots clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Put the locked dependencies, checked by hash, into .venv
 
@@ -68,6 +69,10 @@ faults: $(READY) ## Take the device away, break it, and attack the log 100,000 t
 	@.ci/install-missing $(FOR_TESTS)
 	@SIGNING_LOG_CAMPAIGN=91200 $(BIN)/python -m pytest -q -n $(WORKERS) tests/hsm/test_faults.py \
 		tests/hsm/test_deadline.py tests/signer/test_process.py tests/tlog/test_campaign.py
+
+screenshots: $(READY) ## Every page and state on one sheet, as the browser's tests see them: var/screenshots
+	@.ci/install-missing $(FOR_TESTS)
+	@PYTHONPATH=. $(BIN)/python -m tests.browser.screenshots --workers $(WORKERS)
 
 clean: ## Remove what was made, and nothing else
 	@rm -rf var .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
