@@ -41,6 +41,7 @@ class FrontSettings(BaseSettings):
     front_secret_file: Path
     listen_host: str = "127.0.0.1"
     listen_port: int = Field(default=8080, ge=0, le=65_535)
+    proxies: Words = ()  # ranges of our own proxies: what they say of where a visitor is, is believed
     public_url: str = "http://127.0.0.1:8080"  # how clients reach us; stands in webhooks and receipts
     timezone: str = "Asia/Ho_Chi_Minh"
     service_name: str = Field(default="Ký số tập trung", min_length=1, max_length=80)  # on every screen
@@ -84,14 +85,14 @@ class FrontSettings(BaseSettings):
             "tsa_public": True,
         } | values
 
-    @field_validator("outbound_hosts", "outbound_networks", "tsa_urls", mode="before")
+    @field_validator("outbound_hosts", "outbound_networks", "tsa_urls", "proxies", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return json.loads(value) if value.lstrip().startswith("[") else tuple(value.replace(",", " ").split())
 
-    @field_validator("outbound_networks")
+    @field_validator("outbound_networks", "proxies")
     @classmethod
     def _known_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:

@@ -82,7 +82,7 @@ async def _admit(request: Request, audience: Audience) -> None:
             staff = await visitors.find_staff(request)
             if staff is None:
                 raise visitors.SignInFirst.to(request)
-            if audience is not Audience.STAFF and staff.role != audience:
+            if audience is not Audience.STAFF and staff.role != audience.value:
                 raise NotFound("There is no such page.")  # the other role's pages are not even there
 
 

@@ -34,8 +34,14 @@ def check_site(request: Request) -> None:
     if site is not None:
         if site != "same-origin":
             raise _refusal()
-    elif urlsplit(request.headers.get("origin", "")).netloc != request.headers.get("host", "-"):
+    elif urlsplit(request.headers.get("origin", "")).netloc not in _ours(request):
         raise _refusal()
+
+
+def _ours(request: Request) -> tuple[str, ...]:
+    """How this server is called: by the browser, and by the settings, where a proxy tells us another name."""
+    rt: Runtime = request.app.state.rt
+    return request.headers.get("host", "-"), urlsplit(rt.settings.public_url).netloc
 
 
 def check_token(request: Request, form: FormData) -> None:

@@ -8,7 +8,9 @@ are bound to. Which language somebody reads is a fourth.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from hashlib import sha256
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 from urllib.parse import quote
 
@@ -75,6 +77,21 @@ async def _staff(request: Request) -> Staff | None:
 def _runtime(request: Request) -> Runtime:
     rt: Runtime = request.app.state.rt
     return rt
+
+
+def address_of(request: Request) -> str:
+    """Where the visitor is, for counting what one place tries. Of our own proxies, and of nobody else, we believe
+    what they say: the last address they added (RFC 7239 7.4 warns of the others).
+    """
+    peer = request.client.host if request.client else "unknown"
+    said = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return said if said and _is_ours(peer, _runtime(request).settings.proxies) else peer
+
+
+def _is_ours(peer: str, proxies: tuple[str, ...]) -> bool:
+    with suppress(ValueError):
+        return any(ip_address(peer) in ip_network(each) for each in proxies)
+    return False
 
 
 def official(request: Request) -> Official:
