@@ -1,8 +1,9 @@
 """A person confirms: a one-time code, together with exactly the documents that it confirms.
 
-The front prepares and the signer decides: the tails are written and durable, one `Confirm` names every digest,
-and only the signer knows whether the code is right, spends it and signs. What it signed is finished here at
-once; where that fails, a job goes on with it.
+The code is typed on the person's own phone (`confirm_shown`), or, where the policy permits that weaker way, in the
+screens of a client (`confirm`, `confirm_batch`). The front prepares and the signer decides: the tails are written
+and durable, one `Confirm` names every digest, and only the signer knows whether the code is right, spends it and
+signs. What it signed is finished here at once; where that fails, a job goes on with it.
 
 Repeating a confirmation is safe. A signing request that was confirmed already answers with its state, whatever
 code comes with the call: that code is neither looked at nor spent. Two calls at the same moment take turns, so the
@@ -12,6 +13,7 @@ second finds the first one's work.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import re
@@ -19,29 +21,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from hsm.algorithms import Algorithm
-from policies.decision import Appearance, Confirm
-from signing_service import appearance, batches, credentials, delivery, metrics, signing_requests
+from policies.decision import Confirm
+from signing_service import batches, delivery, metrics, signing_requests, tails
+from signing_service.audit import Event
 from signing_service.batches import Batch
-from signing_service.credentials import Credential
-from signing_service.db.tables import signing_request
+from signing_service.db.tables import entry
 from signing_service.errors import (
     Denied,
     FieldError,
     Invalid,
     NotAuthorized,
+    Reason,
     SigningError,
     TooMany,
     Unavailable,
     WrongState,
 )
-from signing_service.pdf import Appearance as Stamp
-from signing_service.pdf import Level, Prepared, PrepareOrder
-from signing_service.people import find_agency, find_signatory
+from signing_service.people import Official
 from signing_service.signing_requests import CONFIRMED, SigningRequest, State
 from signing_service.wire import messages
+from signing_service.wire.messages import MAX_LINES
 
 if TYPE_CHECKING:
     from signing_service.front.callers import Caller
@@ -56,26 +57,24 @@ AT_ONCE = 4  # documents of one batch under work: a large batch must not fill th
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a tail is made from: the request, its credential, and the names its stamp shows."""
+class Shown:
+    """A document as a page on a phone showed it: these bytes were looked at, and nothing else is confirmed."""
 
-    request: SigningRequest
-    credential: Credential
-    signatory: str
-    agency: str
-    is_stamped: bool
+    request_id: str
+    document_digest: str
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one signing request: `done`, `denied`, `failed`, or `not-asked` (it was not pending, or its
-    tail could not be made; the code confirmed nothing about it).
+    tail could not be made; the code confirmed nothing about it). `reasons` are the policy's, read afterwards.
     """
 
     request: SigningRequest
     outcome: str
     code: str | None = None
     message: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 async def confirm(rt: Runtime, caller: Caller, request_id: str, code: str) -> SigningRequest:
@@ -89,8 +88,8 @@ async def confirm(rt: Runtime, caller: Caller, request_id: str, code: str) -> Si
         found = await signing_requests.get(rt, caller, request_id)
         if found.state in CONFIRMED:
             return found
-        _check_pending(rt, found)
-        line = await _prepared(rt, await rt.db.run(_material, rt, found))
+        _check_pending(rt, caller, found)
+        line = await tails.line_of(rt, found)
         try:
             told = await _ask(rt, caller, found.signatory_id, code, [line])
         except (NotAuthorized, Unavailable):
@@ -115,12 +114,41 @@ async def confirm_batch(rt: Runtime, caller: Caller, batch_id: str, code: str) -
         told: dict[str, messages.LineOutcome] = {}
         try:
             if before.pending:
-                told = await _confirm_pending(rt, caller, before, code)
+                told = await _confirm_pending(rt, caller, before.pending, code)
         except (NotAuthorized, Unavailable):  # as above
             if (await batches.get(rt, caller, batch_id)).pending:
                 raise
         after = await batches.get(rt, caller, batch_id)
     return after, tuple(_outcome(each, told.get(each.id)) for each in after.requests)
+
+
+async def confirm_shown(rt: Runtime, official: Official, shown: Sequence[Shown], code: str) -> tuple[Outcome, ...]:
+    """Confirm documents of any clients under one code, as this official's phone showed them; in the same order.
+
+    Repeating is safe, as above. Raises Invalid, NotFound and WrongState (`document-changed`) before the code is
+    looked at: then nothing of it all was confirmed. Raises as `confirm` does for the code itself.
+    """
+    check_code(code)
+    _check_shown(shown)
+    async with rt.turns.of(each.request_id for each in shown):
+        before = await _as_shown(rt, official, shown)
+        pending = [each for each in before if each.state is State.PENDING]
+        told: dict[str, messages.LineOutcome] = {}
+        try:
+            if pending:
+                told = await _confirm_pending(rt, official, pending, code)
+        except (NotAuthorized, Unavailable):  # as above
+            if any(each.state is State.PENDING for each in await _as_shown(rt, official, shown)):
+                raise
+        after = await _as_shown(rt, official, shown)
+    return tuple(_outcome(each, told.get(each.id)) for each in after)
+
+
+async def outcomes(rt: Runtime, official: Official, ids: Sequence[str]) -> tuple[Outcome, ...]:
+    """What became of these, as it can be read at any time afterwards: from their states, and from the log what the
+    policy denied. NotFound for what is not the official's.
+    """
+    return await rt.db.run(_outcomes, rt, official, tuple(dict.fromkeys(ids)))
 
 
 def check_code(code: str) -> None:
@@ -130,122 +158,93 @@ def check_code(code: str) -> None:
         raise Invalid("A code has six digits, and nothing else.", code="code-format", errors=wrong)
 
 
-def _check_pending(rt: Runtime, request: SigningRequest) -> None:
+def _check_shown(shown: Sequence[Shown]) -> None:
+    if not 1 <= len(shown) <= MAX_LINES:
+        raise Invalid(f"One code confirms 1 to {MAX_LINES} documents.", code="batch-size")
+    if len({each.request_id for each in shown}) != len(shown):
+        raise Invalid("A signing request is named twice.", code="line-twice")
+    if len({each.document_digest for each in shown}) != len(shown):
+        raise Invalid("One document is confirmed twice.", code="document-twice")
+
+
+async def _as_shown(rt: Runtime, official: Official, shown: Sequence[Shown]) -> tuple[SigningRequest, ...]:
+    found = await rt.db.run(_all_of, rt, official, [each.request_id for each in shown])
+    for request, each in zip(found, shown, strict=True):
+        if request.document_digest != each.document_digest:
+            raise WrongState("The page showed another document. Open it again.", code="document-changed")
+    return found
+
+
+def _all_of(rt: Runtime, official: Official, ids: Sequence[str]) -> tuple[SigningRequest, ...]:
+    with rt.db.read() as tx:
+        return tuple(SigningRequest.of_row(signing_requests.row_of(tx, official, each)) for each in ids)
+
+
+def _check_pending(rt: Runtime, who: Caller | Official, request: SigningRequest) -> None:
     if request.state is not State.PENDING:
         raise WrongState(f"The signing request is {request.state}.", code=f"already-{request.state}")
     if request.expires_at <= rt.clock():
         raise WrongState("The signing request has expired.", code="already-expired")
-    if request.confirm == Confirm.PHONE:
+    if request.confirm == Confirm.PHONE and not isinstance(who, Official):
         raise NotAuthorized("The policy asks the person to confirm on the phone.", code="confirm-on-phone")
 
 
 async def _confirm_pending(
-    rt: Runtime, caller: Caller, before: Batch, code: str,
+    rt: Runtime, who: Caller | Official, pending: Sequence[SigningRequest], code: str,
 ) -> dict[str, messages.LineOutcome]:
     """Ask for every line that can be asked for. The first reason is raised when there is none."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def prepared(request: SigningRequest) -> messages.Line | SigningError:
         try:
-            _check_pending(rt, request)
+            _check_pending(rt, who, request)
             async with room:
-                return await _prepared(rt, await rt.db.run(_material, rt, request))
+                return await tails.line_of(rt, request)
         except SigningError as error:
             return error
 
-    tried = await asyncio.gather(*(prepared(each) for each in before.pending))
+    tried = await asyncio.gather(*(prepared(each) for each in pending))
     lines = [each for each in tried if isinstance(each, messages.Line)]
     reasons = [each for each in tried if isinstance(each, SigningError)]
     if not lines:
         raise reasons[0]
-    return await _ask(rt, caller, before.signatory_id, code, lines) | {
+    return await _ask(rt, who, pending[0].signatory_id, code, lines) | {
         request.id: messages.LineOutcome(request.id, NOT_ASKED, each.code, each.message)
-        for request, each in zip(before.pending, tried, strict=True) if isinstance(each, SigningError)
+        for request, each in zip(pending, tried, strict=True) if isinstance(each, SigningError)
     }
-
-
-# ---------------------------------------------------------------------------------------------------- the tail
-
-
-def _material(rt: Runtime, request: SigningRequest) -> Material:
-    with rt.db.read() as tx:
-        holder = credentials.find(tx, request.credential_id)
-        row: Any = tx.execute(select(signing_request.c.decision).where(signing_request.c.id == request.id)).one()
-        return Material(
-            request=request, credential=holder, signatory=find_signatory(tx, request.signatory_id).name,
-            agency=find_agency(tx, request.agency_code).name,
-            is_stamped=row.decision["terms"]["appearance"] == Appearance.TEXT,
-        )
-
-
-async def _prepared(rt: Runtime, material: Material) -> messages.Line:
-    """Make the tail, durable under its digest, and the line that names it.
-
-    If we die after this, a tail without a row is left, which a sweep removes; the next confirmation makes its own.
-    """
-    tail = await asyncio.to_thread(rt.documents.draft_path, ".tail")
-    try:
-        with metrics.stage("prepare"):
-            prepared = await rt.pool.prepare(_order(rt, material, tail))
-        stored = await asyncio.to_thread(rt.documents.store, tail)
-    finally:
-        tail.unlink(missing_ok=True)
-    if (stored.digest, prepared.document_digest) != (prepared.tail_digest, material.request.document_digest):
-        raise Unavailable("A file changed on its way to the disk.", code="storage")
-    return _line(material.request, prepared)
-
-
-def _order(rt: Runtime, material: Material, tail: Any) -> PrepareOrder:
-    request, holder = material.request, material.credential
-    if holder.certificate is None:
-        raise WrongState("The credential has no certificate.", code="credential-not-usable")
-    return PrepareOrder(
-        document=rt.documents.path(request.document_digest), tail=tail, certificate=holder.certificate,
-        chain=holder.chain, algorithm=Algorithm(request.algorithm), level=Level(request.level),
-        signing_time=rt.clock(), appearance=_stamp(rt, material),
-    )
-
-
-def _stamp(rt: Runtime, material: Material) -> Stamp | None:
-    if not material.is_stamped:
-        return None
-    request = material.request
-    return appearance.stamp(
-        document_type=request.document_type, number=request.number, symbol=request.symbol,
-        is_seal=material.credential.kind == "agency", signatory=material.signatory, agency=material.agency,
-        earlier=request.earlier_signatures, moment=rt.clock(), zone=rt.settings.zone, font=rt.settings.stamp_font,
-    )
-
-
-def _line(request: SigningRequest, prepared: Prepared) -> messages.Line:
-    return messages.Line(
-        signing_request_id=request.id, credential_id=request.credential_id,
-        document_digest=prepared.document_digest, tail_digest=prepared.tail_digest, to_sign=prepared.to_sign,
-        algorithm=request.algorithm,
-    )
 
 
 # ---------------------------------------------------------------------------------------------------- the signer
 
 
 async def _ask(
-    rt: Runtime, caller: Caller, signatory_id: str, code: str, lines: Sequence[messages.Line],
+    rt: Runtime, who: Caller | Official, signatory_id: str, code: str, lines: Sequence[messages.Line],
 ) -> dict[str, messages.LineOutcome]:
     """One question to the signer. Where no answer comes nothing is repeated: the state says what happened."""
-    wait = rt.wrong_codes.wait(caller.client_id)
+    tallied = who.phone_id if isinstance(who, Official) else who.client_id
+    wait = rt.wrong_codes.wait(tallied)
     if wait > 0:
-        raise TooMany("Too many wrong codes came from this client.", code="wrong-codes", retry_after=math.ceil(wait))
-    question = messages.Confirm(
-        client_id=caller.client_id, signatory_id=signatory_id, code=code, channel="client", lines=tuple(lines))
+        raise TooMany("Too many wrong codes came from here.", code="wrong-codes", retry_after=math.ceil(wait))
     try:
-        confirmed = await rt.signer.ask(question, messages.Confirmed)
+        confirmed = await rt.signer.ask(_question(who, signatory_id, code, lines), messages.Confirmed)
     except NotAuthorized:
-        rt.wrong_codes.add(caller.client_id)
+        rt.wrong_codes.add(tallied)
         raise
-    rt.wrong_codes.forgive(caller.client_id, FORGIVEN)
+    rt.wrong_codes.forgive(tallied, FORGIVEN)
     outcomes = {each.signing_request_id: each for each in confirmed.lines}
     await _finish(rt, [name for name, each in outcomes.items() if each.outcome == DONE])
     return outcomes
+
+
+def _question(
+    who: Caller | Official, signatory_id: str, code: str, lines: Sequence[messages.Line],
+) -> messages.Confirm:
+    if isinstance(who, Official):
+        return messages.Confirm(
+            client_id=None, signatory_id=who.signatory_id, code=code, channel=Confirm.PHONE, lines=tuple(lines),
+            phone=messages.PhoneProof(who.phone_id, who.phone_secret))
+    return messages.Confirm(client_id=who.client_id, signatory_id=signatory_id, code=code, channel=Confirm.CLIENT,
+                            lines=tuple(lines))
 
 
 async def _finish(rt: Runtime, ids: Sequence[str]) -> None:
@@ -279,3 +278,31 @@ def _outcome(request: SigningRequest, told: messages.LineOutcome | None) -> Outc
     if request.state in CONFIRMED:
         return Outcome(request, DONE)
     return Outcome(request, NOT_ASKED, f"already-{request.state}", f"The signing request is {request.state}.")
+
+
+# ------------------------------------------------------------------------------------------------------ afterwards
+
+
+def _outcomes(rt: Runtime, official: Official, ids: Sequence[str]) -> tuple[Outcome, ...]:
+    with rt.db.read() as tx:
+        found = [SigningRequest.of_row(signing_requests.row_of(tx, official, each)) for each in ids]
+        denials = _denials(tx, [each.id for each in found if each.state is State.PENDING])
+    return tuple(_afterwards(each, denials.get(each.id)) for each in found)
+
+
+def _denials(tx: Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The last denial of each, out of the signer's own entries."""
+    rows = tx.execute(
+        select(entry.c.signing_request_id, entry.c.body)
+        .where(entry.c.signing_request_id.in_(ids), entry.c.event == Event.CONFIRM_DENIED).order_by(entry.c.id))
+    return {row.signing_request_id: json.loads(row.body)["data"] for row in rows}
+
+
+def _afterwards(request: SigningRequest, denied: dict[str, Any] | None) -> Outcome:
+    if request.state is State.FAILED:
+        return Outcome(request, FAILED, "failed", request.reason)
+    if denied is None:
+        return _outcome(request, None)
+    reasons = [each.partition(": ") for each in denied["reasons"]]
+    return Outcome(request, DENIED, denied["code"],
+                   reasons=tuple(Reason(rule, why) for rule, _, why in reasons))

@@ -107,6 +107,7 @@ seen = Table(
     "seen", metadata,  # which phone was shown which document: what makes its entry once only
     Column("signing_request_id", ID, primary_key=True),
     Column("phone_id", ID, primary_key=True),
+    Column("event", String(60), primary_key=True),       # opened, or a page of it looked at: each has its entry
     Column("at", Instant, nullable=False),
 )
 

@@ -85,6 +85,7 @@ def people_and_phones() -> None:
         "seen",
         sa.Column("signing_request_id", sa.String(40), primary_key=True),
         sa.Column("phone_id", sa.String(40), primary_key=True),
+        sa.Column("event", sa.String(60), primary_key=True),
         sa.Column("at", Instant, nullable=False),
     )
 
