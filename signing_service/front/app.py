@@ -14,6 +14,7 @@ from signing_service.front import audit_routes, batch_routes, health, problems, 
 from signing_service.front.callers import Guarded, include, permission_of
 from signing_service.front.limits import Bounds, Crowd, Envelope, Uploads
 from signing_service.front.runtime import Runtime
+from signing_service.front.web import asset_pages, audience, session_pages
 
 VERSION = "1.0.0"  # of the description; /api/v1 only grows
 ABOUT = """Sign documents with keys that never leave an HSM, each time with the signatory's own one-time code.
@@ -39,6 +40,9 @@ ROUTERS = (
 )
 
 
+SCREENS = (asset_pages.router, session_pages.router)
+
+
 def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:
     """The application over an open runtime. LookupError when a route has no permission, or a permission no route."""
     app = FastAPI(title="Signing service", version=VERSION, description=ABOUT, openapi_url=None, docs_url=None,
@@ -47,6 +51,7 @@ def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:
     app.state.refusals = tokens.recording()
     include(app, routers)
     problems.install(app)
+    audience.include(app, SCREENS)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
     # From the inside to the outside: how much of one client, who it is, a size and a time, room, a name.
     layered: ASGIApp = Uploads(app, rt.settings.most_uploads)
