@@ -16,7 +16,7 @@ import asyncio
 import logging
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,9 +26,17 @@ from signing_service import passwords
 from signing_service.access import hash_of
 from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import Instant, account, auditor, operator, session
-from signing_service.errors import NotAuthorized, SigningError, Unauthenticated, Unavailable
+from signing_service.errors import NotAuthorized, NotFound, SigningError, Unauthenticated, Unavailable
 from signing_service.inspection import EVERY_AGENCY
-from signing_service.wire.messages import CompleteAccount, Health, HealthReport, ProveCode, Proven
+from signing_service.wire.messages import (
+    CompleteAccount,
+    Health,
+    HealthReport,
+    ProveCode,
+    Proven,
+    RedeemTicket,
+    TicketRedeemed,
+)
 
 if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
@@ -39,6 +47,7 @@ Role = Literal["auditor", "operator"]
 PEOPLE = {"auditor": auditor, "operator": operator}
 SECRET = re.compile(r"[0-9a-f]{64}")
 CODE = re.compile(r"[0-9]{6}", re.ASCII)
+TICKET = re.compile(r"[A-Za-z0-9_-]{43}")
 
 IDLE = timedelta(minutes=15)
 LONGEST = timedelta(hours=8)
@@ -234,23 +243,25 @@ def find_staff(tx: Connection, owner: str, role: str) -> Staff | None:
     return _staff(role, row) if row is not None else None
 
 
-async def sign_out(rt: Runtime, staff: Staff, cookie: str, *, everywhere: bool = False) -> None:
-    """End this session, or every one that the person has, in all browsers."""
-    if everywhere:
-        await end_all(rt, staff, "signed out everywhere")
-    else:
-        await rt.db.run(_end, rt, staff, hash_of(cookie), "signed out", rt.clock())
+async def sign_out(rt: Runtime, cookie: str) -> None:
+    """End the session under this secret, if there is one."""
+    await rt.db.run(_end, rt, hash_of(cookie), rt.clock())
 
 
 async def end_all(rt: Runtime, staff: Staff, why: str) -> int:
-    """End every session of a person; how many there were."""
+    """End every session of a person, in all browsers; how many there were."""
     return await rt.db.run(_end_all, rt, staff.id, staff.role, why, rt.clock())
 
 
-def _end(rt: Runtime, staff: Staff, hashed: str, why: str, now: datetime) -> None:
+def _end(rt: Runtime, hashed: str, now: datetime) -> None:
     with rt.db.write() as tx:
-        if tx.execute(delete(session).where(session.c.hash == hashed, session.c.owner == staff.id)).rowcount:
-            record(tx, now, Fact(Event.SESSION_ENDED, staff.actor, data={"why": why, "sessions": 1}))
+        row = tx.execute(select(session.c.owner, session.c.role).where(session.c.hash == hashed)).first()
+        if row is not None and tx.execute(delete(session).where(session.c.hash == hashed)).rowcount == 1:
+            record(tx, now, _end_of(row, "signed out"))
+
+
+def _end_of(row: Any, why: str, sessions: int = 1) -> Fact:
+    return Fact(Event.SESSION_ENDED, f"{row.role}:{row.owner}", data={"why": why, "sessions": sessions})
 
 
 def _end_all(rt: Runtime, owner: str, role: str, why: str, now: datetime) -> int:
@@ -269,10 +280,9 @@ def sweep_sessions(rt: Runtime, now: datetime) -> int:
     """Remove sessions whose time is over, on record; how many."""
     with rt.db.write() as tx:
         over = tx.execute(select(session.c.hash, session.c.owner, session.c.role).where(_is_over(now)).limit(500)).all()
-        for row in over:
-            tx.execute(delete(session).where(session.c.hash == row.hash))
-            record(tx, now, Fact(Event.SESSION_ENDED, f"{row.role}:{row.owner}", data={"why": "over", "sessions": 1}))
-    return len(over)
+        ended = [row for row in over if tx.execute(delete(session).where(session.c.hash == row.hash)).rowcount == 1]
+        record(tx, now, *(_end_of(row, "over") for row in ended))
+    return len(ended)
 
 
 def _ended() -> Unauthenticated:
@@ -280,6 +290,28 @@ def _ended() -> Unauthenticated:
 
 
 # ------------------------------------------------------------------------------------------------------ passwords
+
+
+@dataclass(frozen=True)
+class Enrolling:
+    """Somebody whose ticket was opened in this browser. `uri` (otpauth) is shown once; an operator has none."""
+
+    owner: str
+    name: str
+    uri: str | None = field(repr=False)
+
+
+async def open_enrolment(rt: Runtime, ticket: str, opened_by: str, address: str) -> Enrolling:
+    """Redeem an auditor's or an operator's ticket; the same browser may repeat it, each time with a new seed.
+
+    Raises the signer's refusal (`ticket`), TooMany where too much failed from `address`.
+    """
+    rt.doorkeeper.admit(address)
+    if TICKET.fullmatch(ticket) is None:
+        raise NotFound("This link is not, or no longer, good.", code="ticket")
+    made = await rt.signer.ask(RedeemTicket(ticket, opened_by), TicketRedeemed)
+    rt.doorkeeper.forgive(address)
+    return Enrolling(made.owner, made.name, made.uri)
 
 
 async def complete_enrolment(
@@ -293,13 +325,12 @@ async def complete_enrolment(
     """
     named = await rt.db.run(_named, rt, owner)
     passwords.check(password, named)
-    kept = await rt.hashing.hash(password)
     digits = code.replace(" ", "")
-    if not CODE.fullmatch(digits):
+    if CODE.fullmatch(digits) is None or TICKET.fullmatch(ticket) is None:
         raise NotAuthorized("The code was not accepted.", code="code-not-accepted")
+    kept = await rt.hashing.hash(password)
     proven = await rt.signer.ask(CompleteAccount(ticket, opened_by, digits), Proven)
-    staff, secret = await rt.db.run(_set, rt, proven.owner, kept, rt.clock())
-    return staff, secret
+    return await rt.db.run(keep_password, rt, proven.owner, kept, rt.clock())
 
 
 async def change_password(rt: Runtime, staff: Staff, old: str, new: str, code: str) -> str:
@@ -314,7 +345,7 @@ async def change_password(rt: Runtime, staff: Staff, old: str, new: str, code: s
     if not await rt.hashing.matches(tried.kept, old) or not await _proves(rt, staff.id, code):
         return await _refused(rt, staff, due)
     kept = await rt.hashing.hash(new)
-    _, secret = await rt.db.run(_set, rt, staff.id, kept, rt.clock())
+    _, secret = await rt.db.run(keep_password, rt, staff.id, kept, rt.clock())
     return secret
 
 
@@ -324,7 +355,7 @@ def _named(rt: Runtime, owner: str) -> tuple[str, ...]:
     return (staff.name, staff.id) if staff is not None else ()
 
 
-def _set(rt: Runtime, owner: str, kept: str, now: datetime) -> tuple[Staff, str]:
+def keep_password(rt: Runtime, owner: str, kept: str, now: datetime) -> tuple[Staff, str]:
     """Keep a password; what was there before ends with it: failures, locks, sessions."""
     values = {"password_hash": kept, "changed_at": now, "failures": 0, "locked_until": None}
     with rt.db.write() as tx:

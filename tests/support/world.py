@@ -41,6 +41,7 @@ from signing_service.wire.messages import ActivatePolicy
 from tests.support.city import City, Clock, Person
 from tests.support.city import runtime as signer_runtime
 from tests.support.memory_device import MemoryDevice
+from tests.support.staff import Seat, auditor_of, operator_of
 
 T = TypeVar("T")
 PLAN = Path(__file__).parents[1] / "documents" / "ke-hoach.pdf"
@@ -186,6 +187,14 @@ class World:
         answer = self.asks("POST", "/oauth2/token", data={"grant_type": "client_credentials"},
                            auth=httpx.BasicAuth(made.client_id, made.secret))
         return Client(self, made.client_id, made.secret, told(answer, 200)["access_token"])
+
+    def auditor(self, agencies: tuple[str, ...] = ("*",), name: str = "Phạm Thị Dung") -> Seat:
+        """An auditor who is signed in at the console."""
+        return auditor_of(self, agencies, name)
+
+    def operator_at_console(self) -> Seat:
+        """The operator, signed in at the console."""
+        return operator_of(self)
 
     def fresh_code(self, person: Person) -> str:
         """A code that was never used: time moves on by one step."""

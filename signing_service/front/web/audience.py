@@ -37,6 +37,15 @@ class Audience(StrEnum):
 
 SCREENS: Mapping[str, Audience] = MappingProxyType({
     "asset": Audience.EVERYBODY,
+
+    "sign_in_form": Audience.EVERYBODY,
+    "sign_in": Audience.EVERYBODY,
+    "open_staff_enrolment": Audience.EVERYBODY,      # behind a ticket
+    "complete_staff_enrolment": Audience.EVERYBODY,  # behind a ticket, too, and a code
+    "sign_out": Audience.STAFF,
+    "console_home": Audience.STAFF,
+    "password_form": Audience.STAFF,
+    "password": Audience.STAFF,
 })
 
 
