@@ -13,12 +13,15 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from signing_service import inspection, receipts, verification
+from signing_service import exports, inspection, receipts, verification
+from signing_service import search as searching
 from signing_service.cli import exits, reading
 from signing_service.cli.screen import plain
 from signing_service.cli.session import Session, held
 from signing_service.errors import Invalid
-from signing_service.inspection import Form, Reader, Wanted
+from signing_service.exports import Form
+from signing_service.filters import Wanted
+from signing_service.inspection import Reader
 from signing_service.tlog.verify import Report
 
 app = typer.Typer(no_args_is_help=True, help="The provable log. Whoever reads it stands in it.")
@@ -44,7 +47,7 @@ def search(
 ) -> None:
     """Entries, in the order of the log."""
     session = held(context)
-    page = inspection.search(session.db, _reader(session), session.now(), Wanted(
+    page = searching.search(session.db, _reader(session), session.now(), Wanted(
         begins=_moment(session, begins), ends=_moment(session, ends), event=event, outcome=outcome, agency=agency,
         signatory=signatory, client=client, signing_request=signing_request, digest=digest, after=after, limit=limit))
     session.screen.rows("Entries", COLUMNS, [_row(entry) for entry in page.entries])
@@ -70,7 +73,7 @@ def export(
     """Take entries away. The whole log, as jsonl, can be verified offline with `audit verify FILE`."""
     session = held(context)
     wanted = Wanted(begins=_moment(session, begins), ends=_moment(session, ends), agency=agency)
-    pieces = inspection.export(session.db, _reader(session), session.now(), wanted, form)
+    pieces = exports.export(session.db, _reader(session), session.now(), wanted, form)
     if str(file) == "-":
         sys.stdout.writelines(pieces)
         return

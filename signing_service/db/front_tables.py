@@ -90,6 +90,7 @@ signing_request = Table(
     Index("ix_request_batch", "batch_id", "id"),
     Index("ix_request_number", "number"),
     Index("ix_request_symbol", "symbol"),
+    Index("ix_request_type", "document_type"),
     Index("ix_request_open", "state", "expires_at"),
     Index("ix_request_digest", "document_digest"),
     Index("ix_request_signed", "signed_digest"),

@@ -12,13 +12,16 @@ from fastapi import APIRouter, Depends, File, Query, UploadFile
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
-from signing_service import inspection, receipts, reports, verification
+from signing_service import exports, inspection, provenance, receipts, reports, search, verification
+from signing_service.exports import Form
+from signing_service.filters import Wanted
 from signing_service.front.callers import Guarded, Known
 from signing_service.front.forms import FORM_LIMITS
 from signing_service.front.rest import Held, check_moments
 from signing_service.front.runtime import Runtime
 from signing_service.front.schemas import problems
-from signing_service.inspection import LONGEST_PAGE, PAGE, Entry, Form, FoundDocument, Wanted
+from signing_service.inspection import LONGEST_PAGE, PAGE, Entry
+from signing_service.provenance import FoundDocument
 
 router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["audit"])
 public = APIRouter(route_class=Guarded, tags=["audit"])
@@ -51,7 +54,7 @@ async def list_entries(
     limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
 ) -> JSONResponse:
     asked = Wanted(**{**asdict(filters), "after": after, "limit": limit})
-    page = await rt.db.run(inspection.search, rt.db, caller, rt.clock(), asked)
+    page = await rt.db.run(search.search, rt.db, caller, rt.clock(), asked)
     shown = {"entries": [_entry(each) for each in page.entries], "next": page.after}
     return JSONResponse({name: value for name, value in shown.items() if value is not None})
 
@@ -61,7 +64,7 @@ async def list_entries(
     **problems(400)}, summary="Everything that the filters take, as a file",
     description="`jsonl` can be verified: one entry a line with its index and leaf hash. `csv` is for spreadsheets.")
 async def export_entries(caller: Known, rt: Held, filters: Filters, form: Form = Form.JSONL) -> Response:
-    pieces = await rt.db.run(inspection.export, rt.db, caller, rt.clock(), filters, form)
+    pieces = await rt.db.run(exports.export, rt.db, caller, rt.clock(), filters, form)
     media_type, suffix = (JSONL, "jsonl") if form is Form.JSONL else (CSV, "csv")
     return StreamingResponse(_streamed(rt, pieces), media_type=media_type, headers={
         "Content-Disposition": f'attachment; filename="audit.{suffix}"'})
@@ -78,7 +81,7 @@ async def get_entry(entry_id: str, caller: Known, rt: Held) -> JSONResponse:
 async def find_document(caller: Known, rt: Held, file: Annotated[UploadFile, File()]) -> JSONResponse:
     draft = await asyncio.to_thread(rt.documents.receive, file.file)
     try:
-        found = await inspection.find_document(rt, caller, draft.path, rt.authorities.roots, caller.client_id)
+        found = await provenance.find_document(rt, caller, draft.path, rt.authorities.roots, caller.client_id)
     finally:
         await asyncio.to_thread(rt.documents.drop, draft)
     return JSONResponse(_found(found))

@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, text, update
 
-from signing_service import delivery, inspection, verification
+from signing_service import delivery, exports, inspection, provenance, verification
+from signing_service import search as searching
 from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import checkpoint, entry, tile
 from signing_service.errors import Invalid, NotFound, Unavailable
-from signing_service.inspection import Form, Reader, Wanted
+from signing_service.exports import Form
+from signing_service.filters import Wanted
+from signing_service.inspection import Reader
 from signing_service.tlog import note, tree
 from signing_service.tlog.findings import Kind
 from signing_service.tlog.note import NoteInvalid
@@ -46,11 +49,11 @@ def fact(number: int = 0, **more: Any) -> Fact:
     return Fact(Event.SUBMITTED, f"client:{number}", **more)
 
 
-def search(it: Hall, reader: Reader = AUDITOR, **wanted: Any) -> inspection.Page:
-    return inspection.search(it.rt.db, reader, it.clock(), Wanted(**wanted))
+def search(it: Hall, reader: Reader = AUDITOR, **wanted: Any) -> searching.Page:
+    return searching.search(it.rt.db, reader, it.clock(), Wanted(**wanted))
 
 
-def actors(page: inspection.Page) -> list[str]:
+def actors(page: searching.Page) -> list[str]:
     return sorted(each.body["actor"] for each in page.entries)
 
 
@@ -122,7 +125,7 @@ def test_a_reader_of_some_agencies_sees_nothing_of_the_others(tmp_path: Path) ->
             search(it, narrow, after=foreign)
         with pytest.raises(NotFound):
             verification.prove_inclusion(it.rt.db, narrow, it.clock(), foreign)
-        exported = "".join(inspection.export(it.rt.db, narrow, it.clock(), Wanted(), Form.JSONL))
+        exported = "".join(exports.export(it.rt.db, narrow, it.clock(), Wanted(), Form.JSONL))
         assert "H26.2" not in exported
         assert "H26.1.7" in exported
 
@@ -133,7 +136,7 @@ def test_every_reading_is_on_record_before_anything_is_shown(tmp_path: Path) -> 
     async def story(it: Hall) -> None:
         one = search(it).entries[0].id
         inspection.get(it.rt.db, AUDITOR, it.clock(), one)
-        inspection.export(it.rt.db, AUDITOR, it.clock(), Wanted(agency="H26"), Form.CSV)  # not one piece was taken
+        exports.export(it.rt.db, AUDITOR, it.clock(), Wanted(agency="H26"), Form.CSV)  # not one piece was taken
         with pytest.raises(NotFound):
             inspection.get(it.rt.db, AUDITOR, it.clock(), "en_" + "0" * 32)
         readings = [json.loads(each.body) for each in it.entries("audit:read")]
@@ -205,7 +208,7 @@ def test_an_export_of_the_whole_log_can_be_verified_offline(tmp_path: Path) -> N
 
 def _whole(it: Hall) -> str:
     """An export, with the entry of its own making under the checkpoint."""
-    pieces = inspection.export(it.rt.db, AUDITOR, it.clock(), Wanted(), Form.JSONL)
+    pieces = exports.export(it.rt.db, AUDITOR, it.clock(), Wanted(), Form.JSONL)
     it.sequence()
     return "".join(pieces)
 
@@ -213,11 +216,11 @@ def _whole(it: Hall) -> str:
 def test_a_spreadsheet_takes_no_cell_for_a_formula(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
         happened(it, Fact(Event.SUBMITTED, "=HYPERLINK(1)"), Fact(Event.SUBMITTED, '+1",\n"x'), fact(1))
-        text_ = "".join(inspection.export(it.rt.db, AUDITOR, it.clock(), Wanted(event="signing-request:submit"),
+        text_ = "".join(exports.export(it.rt.db, AUDITOR, it.clock(), Wanted(event="signing-request:submit"),
                                           Form.CSV))
         rows = list(csv.DictReader(io.StringIO(text_)))
         assert {row["actor"] for row in rows} == {"'=HYPERLINK(1)", "'+1\",\n\"x", "client:1"}
-        assert list(rows[0]) == list(inspection.COLUMNS)
+        assert list(rows[0]) == list(exports.COLUMNS)
 
     tell(tmp_path, story)
 
@@ -233,19 +236,19 @@ def test_a_document_is_found_in_every_revision(tmp_path: Path) -> None:
         signed = it.rt.documents.path(row.signed_digest)
         roots = (it.city.ca.root,)
         for file in (DOCUMENT, signed):
-            found = await inspection.find_document(it.rt, AUDITOR, file, roots, "cl_1")
+            found = await provenance.find_document(it.rt, AUDITOR, file, roots, "cl_1")
             assert {row.document_digest} <= set(found.digests)
             events = {each.body["event"] for each in found.entries}
             assert {"signature:done", "signing-request:signed"} <= events
         assert [each.verdict.value for each in found.judgements] == ["HỢP LỆ"]
         longer = tmp_path / "longer.pdf"
         longer.write_bytes(signed.read_bytes() + b"% and something behind it\n")
-        found = await inspection.find_document(it.rt, AUDITOR, longer, roots, "cl_1")
+        found = await provenance.find_document(it.rt, AUDITOR, longer, roots, "cl_1")
         assert row.signed_digest in found.digests
         assert found.entries
         other = tmp_path / "other.txt"
         other.write_bytes(b"no PDF at all")
-        found = await inspection.find_document(it.rt, AUDITOR, other, roots, "cl_1")
+        found = await provenance.find_document(it.rt, AUDITOR, other, roots, "cl_1")
         assert (found.entries, found.judgements) == ((), ())
         assert found.problem
 
@@ -255,9 +258,9 @@ def test_a_document_is_found_in_every_revision(tmp_path: Path) -> None:
 def test_a_file_made_of_revision_ends_costs_no_more_than_its_limit(tmp_path: Path) -> None:
     file = tmp_path / "many"
     file.write_bytes(b"%%EOF\r\n" * 100_000)
-    assert len(inspection.revision_digests(file)) <= inspection.MOST_REVISIONS + 1
+    assert len(provenance.revision_digests(file)) <= provenance.MOST_REVISIONS + 1
     (tmp_path / "empty").write_bytes(b"")
-    assert len(inspection.revision_digests(tmp_path / "empty")) == 1
+    assert len(provenance.revision_digests(tmp_path / "empty")) == 1
 
 
 # --------------------------------------------------------------------------------------------------------- proofs

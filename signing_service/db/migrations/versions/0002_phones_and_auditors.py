@@ -128,6 +128,7 @@ def indexes() -> None:
     op.create_index("ix_request_batch", "signing_request", ["batch_id", "id"])
     op.create_index("ix_request_number", "signing_request", ["number"])
     op.create_index("ix_request_symbol", "signing_request", ["symbol"])
+    op.create_index("ix_request_type", "signing_request", ["document_type"])
     op.create_index("ix_entry_credential", "entry", ["credential_id", "leaf_index"])
     op.create_index("ix_entry_outcome", "entry", ["outcome", "leaf_index"])
 
@@ -136,5 +137,5 @@ INDEXES = (
     ("ix_credential_serial", "credential"), ("ix_credential_fingerprint", "credential"),
     ("ix_request_waiting", "signing_request"), ("ix_request_batch", "signing_request"),
     ("ix_request_number", "signing_request"),
-    ("ix_request_symbol", "signing_request"), ("ix_entry_credential", "entry"), ("ix_entry_outcome", "entry"),
+    ("ix_request_symbol", "signing_request"), ("ix_request_type", "signing_request"), ("ix_entry_credential", "entry"), ("ix_entry_outcome", "entry"),
 )
