@@ -33,7 +33,7 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )
-PATIENCE = 15_000  # milliseconds for anything to appear: two cores run everything else, too
+PATIENCE = 10_000  # milliseconds for anything to appear: two cores run everything else, too
 ALBUM = "SIGNING_SCREENSHOTS"  # a directory; `make screenshots` sets it
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 Scheme = Literal["light", "dark"]
@@ -52,6 +52,22 @@ class Glass:
 PHONE = Glass("phone", MappingProxyType({
     "viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}), True)
 DESKTOP = Glass("desktop", MappingProxyType({"viewport": {"width": 1366, "height": 850}}), False)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A glass and a language."""
+
+    glass: Glass
+    language: str
+
+    def __str__(self) -> str:
+        return f"{self.glass.name}-{self.language}"
+
+
+# A story is told on a phone in Vietnamese and at a desk in English; for the album in all four ways.
+EVERY_SIGHT = tuple(Sight(glass, language) for glass in (PHONE, DESKTOP) for language in ("vi", "en"))
+SIGHTS = EVERY_SIGHT if os.environ.get(ALBUM) else (Sight(PHONE, "vi"), Sight(DESKTOP, "en"))
 
 
 class Chromium:
