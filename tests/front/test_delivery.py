@@ -18,7 +18,7 @@ from signing_service.errors import NotFound, Unavailable
 from signing_service.pdf import JudgeOrder, Pool, Verdict
 from signing_service.verification import verifier_keys
 from signing_service.wire.messages import IssueTimestamp, TimestampIssued
-from tests.support import postgres
+from tests.support import databases
 from tests.support.authority import TestCa, response
 from tests.support.hall import DOCUMENT, Hall, hall
 from tests.support.outside import Outside, plain
@@ -56,7 +56,7 @@ def test_a_signature_value_becomes_a_signed_document(tmp_path: Path, database: s
         assert notice["signing_request"]["state"] == "signed"
         assert notice["signing_request"]["signed_digest"] == row.signed_digest
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 def test_finishing_again_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from signing_service.db.tables import access_token, document, idempotency, job_l
 from signing_service.errors import Unavailable
 from signing_service.front import jobs, sweeping
 from signing_service.ids import draw
-from tests.support import postgres
+from tests.support import databases
 from tests.support.hall import Hall, hall
 
 DAY = timedelta(days=1)
@@ -57,7 +57,7 @@ def test_what_nobody_confirmed_in_time_expires_on_record(tmp_path: Path, databas
         with it.rt.db.read() as tx:
             assert json.loads(tx.execute(select(outbox.c.body)).scalar_one())["type"] == "signing-request.expired"
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 @pytest.mark.parametrize("state", ["signing", "finishing", "signed", "refused", "withdrawn", "failed"])
@@ -213,7 +213,7 @@ def test_of_many_that_want_a_lease_one_gets_it(tmp_path: Path, database: str) ->
             assert sum(taken) == 1
             it.clock.forward(jobs.LEASE.total_seconds())
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
@@ -224,7 +224,7 @@ def test_who_inserts_first_is_told_so_on_both_databases(tmp_path: Path, database
             with it.rt.db.write() as tx:
                 assert delivery.insert_absent(tx, job_lease, values) is expected
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 def test_a_process_that_stops_gives_its_leases_back(tmp_path: Path) -> None:

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from signing_service.db.migrate import upgrade
-from tests.support import postgres
+from tests.support import databases
 from tests.support.world import Stage, World, plan, told
 
 
 @pytest.fixture
 def world(stage: Stage, tmp_path: Path) -> Iterator[World]:
-    url = postgres.fresh_database()
-    upgrade(url)
-    with World.open(stage, tmp_path, url=url) as made:
+    with World.open(stage, tmp_path, url=databases.postgresql()) as made:
         yield made
         made.check()
 

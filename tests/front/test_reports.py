@@ -14,10 +14,10 @@ from sqlalchemy import update
 
 from signing_service import reports
 from signing_service.audit import Event, Fact, record
-from signing_service.db.migrate import upgrade
 from signing_service.db.tables import agency, credential
 from signing_service.errors import Invalid
 from signing_service.inspection import Reader
+from tests.support import databases
 from tests.support.city import City, Clock, Person, runtime
 from tests.support.memory_device import MemoryDevice
 
@@ -28,8 +28,7 @@ EVERYTHING = Reader("operator:op_1")
 
 @pytest.fixture
 def city(tmp_path: Path) -> Iterator[City]:
-    url = f"sqlite:///{tmp_path / 'signing.db'}"
-    upgrade(url)
+    url = databases.sqlite(tmp_path)
     clock = Clock()
     made = City(runtime(url, tmp_path, MemoryDevice(), clock), clock)
     yield made

@@ -25,7 +25,7 @@ from signing_service.inspection import Reader
 from signing_service.tlog import note, tree
 from signing_service.tlog.findings import Kind
 from signing_service.tlog.note import NoteInvalid
-from tests.support import postgres
+from tests.support import databases
 from tests.support.hall import DOCUMENT, Hall, hall
 
 AUDITOR = Reader("client:cl_auditor")
@@ -81,7 +81,7 @@ def test_pages_show_everything_once_while_the_log_grows_and_entries_find_their_p
         # Entries of one millisecond come in the order of their random ids, so sets and counts are compared.
         assert sorted(seen) == sorted(f"client:{number}" for number in range(16))
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 def test_each_filter_takes_what_it_says(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_in_a_snapshot_no_entry_finds_its_place(tmp_path: Path, database: str) -
         with inspection.snapshot(it.rt.db) as tx:
             assert not set(before) & set(tx.execute(waiting).scalars().all())
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 201])
@@ -290,7 +290,7 @@ def test_proofs_verify(tmp_path: Path, database: str) -> None:
         with pytest.raises(Unavailable):
             verification.prove_inclusion(it.rt.db, AUDITOR, it.clock(), waiting)
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 def test_without_a_checkpoint_there_is_nothing_to_prove(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_an_untouched_log_verifies_whole_and_in_part(tmp_path: Path, database: s
         assert any("same database" in each for each in alone.report.not_proven)
         assert any("outside" in each for each in alone.report.not_proven)
 
-    tell(tmp_path, story, postgres.fresh_database() if database == "postgresql" else None)
+    tell(tmp_path, story, databases.postgresql() if database == "postgresql" else None)
 
 
 Tampering = Callable[[Hall], object]

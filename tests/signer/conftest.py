@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from signing_service.db.migrate import upgrade
-from tests.support import postgres
+from tests.support import databases
 from tests.support.city import City, Clock, runtime
 from tests.support.memory_device import MemoryDevice
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    found = f"sqlite:///{tmp_path / 'signing.db'}" if request.param == "sqlite" else postgres.fresh_database()
-    upgrade(found)
-    return found
+    return databases.sqlite(tmp_path) if request.param == "sqlite" else databases.postgresql()
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from sqlalchemy import select, update
 
 from hsm.algorithms import Algorithm
 from signing_service.credentials import find
-from signing_service.db.migrate import upgrade
 from signing_service.db.tables import client, entry, signing_request
 from signing_service.errors import Invalid, SigningError
 from signing_service.front.callers import Caller, Role
@@ -37,6 +36,7 @@ from signing_service.pdf.prepare import prepare
 from signing_service.pdf.work import Limits
 from signing_service.signer import sequencer, timestamps
 from signing_service.wire import messages as m
+from tests.support import databases
 from tests.support.city import City, Clock, Person, runtime
 from tests.support.memory_device import MemoryDevice
 from tests.support.outside import resolving
@@ -166,9 +166,11 @@ class Hall:
 @asynccontextmanager
 async def hall(directory: Path, url: str | None = None, *, answers: str = "127.0.0.1", hosts: tuple[str, ...] = (),
                **settings: Any) -> AsyncIterator[Hall]:
-    """A hall over SQLite (or `url`). Every outside name resolves to `answers`; 127.0.0.0/8 may be called."""
-    database = url or f"sqlite:///{directory / 'signing.db'}"
-    await asyncio.to_thread(upgrade, database)
+    """A hall over SQLite, or over the migrated database at `url`.
+
+    Every outside name resolves to `answers`; 127.0.0.0/8 may be called.
+    """
+    database = url or await asyncio.to_thread(databases.sqlite, directory)
     clock = Clock()
     city = await asyncio.to_thread(lambda: City(runtime(database, directory, MemoryDevice(), clock), clock))
     (directory / "front.secret").write_bytes(secrets.token_bytes(32))

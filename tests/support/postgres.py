@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -45,7 +46,7 @@ class Cluster:
 
     def start(self) -> None:
         options = ["-c", "listen_addresses=", "-k", str(self.directory), "-c", "max_connections=60"]
-        options += [] if self.durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]
+        options += [] if self.durable else ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "autovacuum=off"]
         with (self.directory / "log").open("ab") as log:
             _RUNNING[self] = subprocess.Popen(
                 [*_as_owner(), str(self.binaries / "postgres"), "-D", str(self.data), *options],
@@ -99,12 +100,16 @@ def cluster(*, durable: bool = False) -> Cluster:
     return made
 
 
-def fresh_database(*, durable: bool = False) -> str:
-    """The url of an empty database that nobody else has; its owner is the superuser `postgres`."""
+def fresh_database(*, durable: bool = False, like: str | None = None) -> str:
+    """The url of a database that nobody else has: empty, or as the one at `like`, to which nobody is connected.
+
+    Its owner is the superuser `postgres`.
+    """
     server = cluster(durable=durable)
     name = f"test_{os.getpid()}_{next(_numbers)}"
+    model = urlsplit(like).path.removeprefix("/") if like else "template1"
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{model}"')
     return server.url(name)
 
 

@@ -24,10 +24,10 @@ import pytest
 
 from signing_service.cli.main import run
 from signing_service.db.engine import Database
-from signing_service.db.migrate import upgrade
 from signing_service.signer.leases import beat
 from signing_service.signer.process import Signer
 from signing_service.signer.runtime import Runtime
+from tests.support import databases
 from tests.support.city import Clock, runtime
 from tests.support.memory_device import MemoryDevice
 
@@ -54,8 +54,7 @@ def opened(directory: Path, url: str | None = None, signer_url: str | None = Non
     """A signer in a thread of its own until the end of the block; with SQLite unless migrated databases are named."""
     clock = Clock()
     if url is None:
-        url = f"sqlite:///{directory}/signing.db"
-        upgrade(url)
+        url = databases.sqlite(directory)
     rt = runtime(signer_url or url, directory, MemoryDevice(), clock)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="signer")
