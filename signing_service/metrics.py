@@ -46,6 +46,12 @@ CODES = Counter(
 )
 """Many rejected ones at once are somebody guessing."""
 
+ALARMS = Counter(
+    "signing_alarms", "People who stopped what is done in their name: not-me, lost-phone, stop-code", ["reason"],
+    registry=_registry,
+)
+"""`not-me`: somebody was asked for a signature that they know nothing of."""
+
 OPEN_INTENTS = Gauge(
     "signing_open_intents", "Intents without an outcome", registry=_registry,
 )

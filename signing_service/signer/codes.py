@@ -16,6 +16,7 @@ ones in a row lock (1.5e-5 per lock). Wrong codes also fill a bucket that forget
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,9 +27,10 @@ from hsm.device import SecretRef
 from hsm.errors import DeviceError, Tampered
 from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import code_state, seed
-from signing_service.errors import NotAuthorized
+from signing_service.errors import NotAuthorized, SigningError
 from signing_service.facts import local_day
 from signing_service.metrics import CODES
+from signing_service.signer import rows
 from signing_service.signer.runtime import Runtime
 
 PERIOD = 30            # seconds; what authenticator apps speak
@@ -40,6 +42,7 @@ BUCKET = 20.0
 FORGET = timedelta(hours=36)
 FIRST_LOCK = timedelta(minutes=15)
 LONGEST_LOCK = timedelta(hours=24)
+LEFT_FOR_THE_TERMINAL = 2  # of an operator's tries: what comes through the front cannot lock an operator out
 
 NOT_ACCEPTED = "The code was not accepted."
 
@@ -59,13 +62,20 @@ def step_of(now: datetime) -> int:
     return int(now.timestamp()) // PERIOD
 
 
-def attempt(rt: Runtime, tx: Connection, owner: str, now: datetime, seed_state: str = "active") -> Attempt:
-    """W2a: raise the counter before the code is looked at. NotAuthorized when locked: then nothing is evaluated."""
+def attempt(rt: Runtime, tx: Connection, owner: str, now: datetime, seed_state: str = "active",
+            leave: int = 0) -> Attempt:
+    """W2a: raise the counter before the code is looked at. NotAuthorized when locked: then nothing is evaluated.
+
+    `leave`: refuse, and count nothing, where fewer than so many tries would be left afterwards.
+    """
     found = tx.execute(select(seed).where(seed.c.owner == owner, seed.c.state == seed_state)).mappings().first()
     state = tx.execute(select(code_state).where(code_state.c.owner == owner)).mappings().first()
     if found is None or state is None:
         return Attempt(owner, None, IN_A_ROW - 1, now)
     counted = _counted(state, now, local_day(now, rt.settings.timezone))
+    if leave and (_tries_left(counted) < leave or counted["suspicion"] > BUCKET - leave):
+        raise NotAuthorized("Too many wrong codes through the web. At the terminal the code is still good.",
+                            code="code-locked", tries_left=0)
     changed = tx.execute(
         update(code_state).where(code_state.c.owner == owner, code_state.c.attempts == state["attempts"])
         .values(counted)
@@ -106,14 +116,15 @@ def _counted(state: Any, now: datetime, today: str) -> dict[str, Any]:
 def evaluate(rt: Runtime, attempt: Attempt, code: str) -> int | None:
     """The time step whose code this is, or None. Asks the device; unknown persons cost the same comparison.
 
-    Raises Tampered when the seed's row does not carry its MAC, and DeviceError.
+    Raises Tampered when the seed's row does not carry its MAC, WrongState when it was exchanged at this moment, and
+    DeviceError.
     """
     now_step = step_of(attempt.at)
     if attempt.seed is None:
         for drift in WINDOW:  # as much work as for somebody known
             rt.device.mac((now_step + drift).to_bytes(8, "big"))
         return None
-    rt.verified.check("seed", attempt.seed)
+    rows.check(rt.verified, rt.db, "seed", attempt.seed)
     secret = SecretRef(attempt.seed["id"], attempt.seed["blob"])
     matched = None
     for drift in WINDOW:  # all of them, whichever matches: the time taken tells nothing
@@ -208,24 +219,54 @@ class Spent:
     seed_id: str
 
 
-def spend(rt: Runtime, owner: str, code: str, now: datetime, seed_state: str = "active", **where: Any) -> Spent:
-    """All three steps for one code that confirms no document. NotAuthorized where it is not accepted."""
+Writing = Callable[[Connection], None]
+
+
+def spend(
+    rt: Runtime, owner: str, code: str, now: datetime, seed_state: str = "active", *,
+    along: Callable[[str], Writing] | None = None, leave: int = 0, barred: bool = False, **where: Any,
+) -> Spent:
+    """All three steps for one code that confirms no document. NotAuthorized where it is not accepted.
+
+    `along`, asked with the id of the seed whose code it was, outside any transaction, gives what is written together
+    with the step: both become durable or neither. Where it cannot be done the code stays good and counts for nothing.
+    `barred`: this person's codes are not accepted; the answer, the work and the counting are those of a wrong code.
+    """
     with rt.db.write() as tx:
-        tried = attempt(rt, tx, owner, now, seed_state)
+        tried = attempt(rt, tx, owner, now, seed_state, leave)
     try:
         step = evaluate(rt, tried, code)
     except Tampered:
         raise
-    except DeviceError:
-        with rt.db.write() as tx:
-            give_back(tx, tried)
+    except (DeviceError, SigningError):
+        _undo(rt, tried)
         raise
-    refusal: NotAuthorized | None = None
-    with rt.db.write() as tx:
-        if step is None or not accept(tx, tried, step):
-            refusal = reject(rt, tx, tried, now, **where)
-        else:
-            record(tx, now, Fact(Event.CODE_ACCEPTED, f"person:{owner}", **where), mac=rt.entry_mac)
+    if step is None or barred:
+        with rt.db.write() as tx:
+            wrong = reject(rt, tx, tried, now, **where)
+        raise wrong
+    try:
+        refusal = _take(rt, tried, step, now, along(tried.seed["id"]) if along else None, where)
+    except (SigningError, DeviceError):  # the code was right, but what it was for cannot be done now
+        _undo(rt, tried)
+        raise
     if refusal is not None:
         raise refusal
-    return Spent(owner, tried.seed["id"])
+    return Spent(tried.owner, tried.seed["id"])
+
+
+def _take(
+    rt: Runtime, tried: Attempt, step: int, now: datetime, writing: Writing | None, where: dict[str, Any],
+) -> NotAuthorized | None:
+    with rt.db.write() as tx:
+        if not accept(tx, tried, step):
+            return reject(rt, tx, tried, now, **where)
+        record(tx, now, Fact(Event.CODE_ACCEPTED, f"person:{tried.owner}", **where), mac=rt.entry_mac)
+        if writing is not None:
+            writing(tx)
+    return None
+
+
+def _undo(rt: Runtime, tried: Attempt) -> None:
+    with rt.db.write() as tx:
+        give_back(tx, tried)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -29,7 +29,7 @@ from signing_service.db.tables import confirmation
 from signing_service.errors import Denied, NotAuthorized, SigningError, Unavailable
 from signing_service.ids import draw, matching_code
 from signing_service.metrics import REQUESTS, SIGNATURES, stage
-from signing_service.signer import clock, codes, intents
+from signing_service.signer import clock, codes, intents, phones
 from signing_service.signer.runtime import Runtime
 from signing_service.wire.messages import Confirm, Confirmed, Line, LineOutcome
 
@@ -45,6 +45,7 @@ class Case:
 
     asked: Confirm
     refusal: SigningError | None = None
+    phone: phones.Recognized | None = None
     attempt: codes.Attempt | None = None
     unseen: bool = False  # the device did not answer: the code is neither right nor wrong
     step: int | None = None
@@ -76,6 +77,7 @@ class Confirmations:
         cases = [Case(each) for each in asked]
         ordered = sorted(cases, key=lambda case: case.asked.signatory_id)
         try:
+            self._recognize(ordered)
             self._count(ordered)
             self._evaluate(ordered)
             self._look(ordered)
@@ -85,10 +87,23 @@ class Confirmations:
         self._sign(ordered)
         return [case.answer() for case in cases]
 
+    def _recognize(self, cases: list[Case]) -> None:
+        """Before any code is counted: who has not the person's phone cannot touch their counters through it."""
+        for case in cases:
+            if case.asked.phone is not None:
+                try:
+                    case.phone = phones.recognize(self._rt, case.asked.phone, of=case.asked.signatory_id)
+                except Tampered as error:
+                    case.refusal = intents.report_tampering(self._rt, error, signatory_id=case.asked.signatory_id)
+                except DeviceError as error:
+                    case.refusal = _away("a phone", error)
+                except SigningError as error:
+                    case.refusal = error
+
     def _count(self, cases: list[Case]) -> None:
         with stage("database"), self._rt.db.write() as tx:                                        # W2a
             now = clock.check(self._rt, tx)
-            for case in cases:
+            for case in (each for each in cases if each.refusal is None):
                 try:
                     case.attempt = codes.attempt(self._rt, tx, case.asked.signatory_id, now)
                 except NotAuthorized as error:
@@ -102,8 +117,10 @@ class Confirmations:
             except Tampered as error:
                 case.refusal = intents.report_tampering(self._rt, error, signatory_id=case.asked.signatory_id)
             except DeviceError as error:
-                log.warning("a code could not be evaluated: %s", error)
-                case.refusal = Unavailable("The device does not answer. Nothing was signed.", code="device-away")
+                case.refusal = _away("a code", error)
+                case.unseen = True
+            except SigningError as error:  # the seed was exchanged at this moment
+                case.refusal = error
                 case.unseen = True
 
         with stage("code"):
@@ -136,6 +153,7 @@ class Confirmations:
         with stage("database"), self._rt.db.write() as tx:                                        # W2b and W3
             now = clock.check(self._rt, tx)
             for case in cases:
+                self._look_at_phone(tx, case)
                 if case.attempt is not None and case.is_nobodys_fault:
                     codes.give_back(tx, case.attempt)
                 if case.refusal is None:
@@ -144,10 +162,18 @@ class Confirmations:
                     for line in case.asked.lines:
                         self._line(tx, case, line, now)
 
+    def _look_at_phone(self, tx: Connection, case: Case) -> None:
+        """A phone that was retired since it was recognized confirms nothing; the right code stays good."""
+        if case.phone is not None and case.step is not None and case.refusal is None:
+            try:
+                phones.check_still(self._rt, tx, case.phone)
+            except NotAuthorized as error:
+                case.refusal = error
+
     def _accept(self, tx: Connection, case: Case, now: datetime) -> None:
         assert case.attempt is not None
         asked = case.asked
-        where = {"client_id": asked.client_id, "signatory_id": asked.signatory_id}
+        where: dict[str, Any] = {"client_id": asked.client_id, "signatory_id": asked.signatory_id}
         if case.step is None or not codes.accept(tx, case.attempt, case.step):
             case.refusal = codes.reject(self._rt, tx, case.attempt, now, **where)
             return
@@ -156,13 +182,14 @@ class Confirmations:
             with tx.begin_nested():
                 tx.execute(insert(confirmation).values(
                     id=accepted.id, owner=asked.signatory_id, step=case.step, client_id=asked.client_id,
-                    channel=asked.channel, matching_code=code_of(asked.lines), created_at=now))
+                    phone_id=case.phone.id if case.phone else None, channel=asked.channel,
+                    matching_code=code_of(asked.lines), created_at=now))
         except IntegrityError:  # the step was already spent, though somebody set the counters back
             case.refusal = codes.reject(self._rt, tx, case.attempt, now, **where)
             return
         record(tx, now, Fact(Event.CONFIRMED, f"person:{asked.signatory_id}", **where, data={
             "confirmation": accepted.id, "channel": asked.channel, "matching_code": code_of(asked.lines),
-            "documents": len(asked.lines)}), mac=self._rt.entry_mac)
+            "documents": len(asked.lines), **({"phone": case.phone.id} if case.phone else {})}), mac=self._rt.entry_mac)
         case.accepted = accepted
 
     def _line(self, tx: Connection, case: Case, line: Line, now: datetime) -> None:
@@ -226,6 +253,11 @@ class Confirmations:
 
     def close(self) -> None:
         self._threads.shutdown()
+
+
+def _away(what: str, error: DeviceError) -> Unavailable:
+    log.warning("%s could not be checked: %s", what, error)
+    return Unavailable("The device does not answer. Nothing was signed.", code="device-away")
 
 
 def _show(performed: list[intents.Performed], outcomes: dict[str, LineOutcome]) -> None:

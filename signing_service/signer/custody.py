@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import new
+from hashlib import new, sha256
 from typing import Any
 
 from asn1crypto import csr, keys, pem, x509
@@ -20,6 +20,7 @@ from signing_service.credentials import State, check_move, split_der
 from signing_service.db.tables import credential, key
 from signing_service.errors import Invalid, NotFound, Unavailable, WrongState
 from signing_service.ids import draw
+from signing_service.signer.acting import By
 from signing_service.signer.intents import key_ref
 from signing_service.signer.rows import mac_of
 from signing_service.signer.runtime import Runtime
@@ -186,7 +187,7 @@ def _name(subject: tuple[tuple[str, str], ...]) -> x509.Name:
 
 def import_certificate(
     rt: Runtime, actor: str, credential_id: str, certificate: bytes, chain: tuple[bytes, ...], public_key: bytes,
-    validity: tuple[datetime, datetime],
+    validity: tuple[datetime, datetime], serial: str | None = None,
 ) -> None:
     """Attach a certificate that the front half parsed and checked. The key it is for must be ours: compared here.
 
@@ -199,14 +200,15 @@ def import_certificate(
                       code="other-key")
     _check_certificate(certificate, chain, validity)
     check_move(State(row["state"]), State.ACTIVE)
+    fingerprint = sha256(certificate).hexdigest()
     change = revise(rt, row, state=State.ACTIVE.value, certificate=certificate, chain=b"".join(chain),
-                    not_before=validity[0], not_after=validity[1])
+                    not_before=validity[0], not_after=validity[1], serial=serial, fingerprint=fingerprint)
     old = _replaced(rt, row["replaces"])
     now = rt.now()
     with rt.db.write() as tx:
         write(tx, change)
         record(tx, now, _credential_fact(Event.CERTIFICATE_IMPORTED, actor, row, {
-            "certificate": new("sha256", certificate).hexdigest(), "not_after": validity[1].isoformat()}),
+            "certificate": fingerprint, "not_after": validity[1].isoformat()}),
             mac=rt.entry_mac)
         if old is not None:
             write(tx, old)
@@ -238,7 +240,7 @@ def _replaced(rt: Runtime, credential_id: str | None) -> Change | None:
     return revise(rt, row, state=State.REVOKED.value, reason="renewed")
 
 
-def set_state(rt: Runtime, actor: str, credential_id: str, state: State, reason: str) -> None:
+def set_state(rt: Runtime, by: By, credential_id: str, state: State, reason: str) -> None:
     """Suspend, resume or revoke: in force for the very next signature."""
     row = credential_row(rt, credential_id)
     check_move(State(row["state"]), state)
@@ -247,8 +249,9 @@ def set_state(rt: Runtime, actor: str, credential_id: str, state: State, reason:
     change = revise(rt, row, state=state.value, reason=reason or None)
     with rt.db.write() as tx:
         write(tx, change)
-        record(tx, rt.now(), _credential_fact(Event.CREDENTIAL_STATE, actor, row, {
-            "state": state.value, "reason": reason}), mac=rt.entry_mac)
+        record(tx, rt.now(), by.fact(
+            Event.CREDENTIAL_STATE, credential_id=row["id"], signatory_id=row["signatory_id"],
+            agency_code=row["agency_code"], data={"state": state.value, "reason": reason}), mac=rt.entry_mac)
     rt.verified.wrote("credential", change.row)
 
 

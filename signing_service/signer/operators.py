@@ -1,33 +1,31 @@
-"""Operators' acts over admin.sock: each under the operator's own code, each on record."""
+"""Operators' acts: each under the operator's own code, each on record. Over admin.sock all, through the web a few."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from hsm.algorithms import Algorithm, KeyKind, default_algorithm
-from hsm.errors import DeviceError, Tampered
 from policies.document import PolicyInvalid, load
 from signing_service.audit import Event, Fact, record
 from signing_service.credentials import State
-from signing_service.db.tables import agency, credential, operator, policy, seed, signatory
-from signing_service.errors import Invalid, NotFound, SigningError, Unavailable, WrongState
+from signing_service.db.tables import agency, credential, operator, policy, signatory
+from signing_service.errors import Invalid, NotAuthorized, NotFound, SigningError, WrongState
 from signing_service.ids import draw
-from signing_service.people import find_agency
-from signing_service.signer import codes, custody, seeds
-from signing_service.signer.intents import report_tampering
+from signing_service.signer import codes, custody, persons, phones, seeds, tickets
+from signing_service.signer.acting import By
+from signing_service.signer.refusals import device_errors
 from signing_service.signer.rows import mac_of
 from signing_service.signer.runtime import Runtime
 from signing_service.wire import messages as m
 
 log = logging.getLogger(__name__)
+THROUGH_THE_WEB = "web"
 
 
 class Desk:
@@ -40,9 +38,9 @@ class Desk:
     def bootstrap(self, asked: m.Bootstrap) -> m.Done:
         """The first operator, as long as none has proven a code: one whose seed nobody saw must not be the last."""
         operator_id, now = draw("op"), self._rt.now()
-        with _device_errors(self._rt):
+        with device_errors(self._rt):
             with self._rt.db.write() as tx:
-                if _who_can_act(tx):
+                if persons.who_can_act(tx):
                     raise WrongState("There is an operator already. Ask them to add you.", code="bootstrapped")
                 tx.execute(delete(operator))  # what a bootstrap left that broke off
                 tx.execute(insert(operator).values(id=operator_id, name=asked.name, state="active", created_at=now))
@@ -51,7 +49,7 @@ class Desk:
         return m.Done((m.Result(operator_id, uri=uri),))
 
     def complete(self, asked: m.CompleteEnrolment) -> m.Done:
-        with _device_errors(self._rt):
+        with device_errors(self._rt):
             seeds.complete(self._rt, asked.owner, asked.code)
         return m.Done((m.Result(asked.owner),))
 
@@ -61,122 +59,73 @@ class Desk:
         A refused command is an answer of its own and the next one is tried: bulk enrolment reports row by row. The
         code of somebody who is no active operator is spent like any other, so that the answer tells nothing.
         """
-        with self._rt.db.read() as tx:
-            state = tx.execute(select(operator.c.state).where(operator.c.id == asked.operator_id)).scalar_one_or_none()
-        with _device_errors(self._rt):
+        with device_errors(self._rt):
             spent = codes.spend(self._rt, asked.operator_id, asked.code, self._rt.now())
-        if state != "active":
+        if not self._is_active(spent.owner):
             raise NotFound("There is no such operator.")
-        return m.Done(tuple(self._one(spent, command) for command in asked.commands))
+        return self._all(By(f"operator:{spent.owner}"), asked.commands)
 
-    def _one(self, spent: codes.Spent, command: m.Command) -> m.Result:
+    def act_through_the_web(self, asked: m.DeskAct) -> m.Done:
+        """The same for the few commands that a front may pass on, where this is not switched off.
+
+        Somebody who is no active operator is answered as with a wrong code, and the last tries are left for the
+        terminal: a front that was taken over cannot lock the operators out.
+        """
+        rt = self._rt
+        if not rt.settings.web_acts:
+            raise NotAuthorized("Operators act at the terminal only.", code="web-acts-off")
+        barred = not self._is_active(asked.operator_id)
+        with device_errors(rt):
+            spent = codes.spend(rt, asked.operator_id, asked.code, rt.now(), barred=barred,
+                                leave=codes.LEFT_FOR_THE_TERMINAL)
+        return self._all(By(f"operator:{spent.owner}", THROUGH_THE_WEB), asked.commands)
+
+    def _is_active(self, operator_id: str) -> bool:
+        with self._rt.db.read() as tx:
+            state = tx.execute(select(operator.c.state).where(operator.c.id == operator_id)).scalar_one_or_none()
+        return state == "active"
+
+    def _all(self, by: By, commands: Sequence[m.Command | m.DeskCommand]) -> m.Done:
+        return m.Done(tuple(self._one(by, command) for command in commands))
+
+    def _one(self, by: By, command: m.Command | m.DeskCommand) -> m.Result:
         try:
-            with _device_errors(self._rt):
-                return self._carry_out(f"operator:{spent.owner}", command)
+            with device_errors(self._rt):
+                return self._carry_out(by, command)
         except SigningError as error:
             return m.Result(error=error.message, error_code=error.code)
         except Exception:  # whatever it is, what the other commands gave is shown only once and must not be lost
             log.exception("%s could not be carried out", type(command).__name__)
             return m.Result(error="The signer could not do this. Look before you repeat it.", error_code="signer-error")
 
-    def _carry_out(self, actor: str, command: m.Command) -> m.Result:
-        rt = self._rt
+    def _carry_out(self, by: By, command: m.Command | m.DeskCommand) -> m.Result:
+        rt, about_people = self._rt, ABOUT_PEOPLE.get(type(command))
+        if about_people is not None:
+            return about_people(rt, by, command)
         match command:
-            case m.AddOperator():
-                return self._add_operator(actor, command)
-            case m.SetOperatorState():
-                return self._set_operator_state(actor, command)
-            case m.AddSignatory():
-                return self._add_signatory(actor, command)
-            case m.SetSignatoryState():
-                return self._set_signatory_state(actor, command)
-            case m.EnrolCode():
-                return m.Result(command.owner, uri=seeds.enrol(rt, actor, command.owner, self._name(command.owner)))
-            case m.Unlock():
-                return self._unlock(actor, command)
+            case m.EnrolCode(owner):
+                return m.Result(owner, uri=seeds.enrol(rt, by.actor, owner, persons.find(rt, owner).name))
             case m.AddCredential():
-                return self._add_credential(actor, command)
-            case m.RequestCertificate():
-                data = custody.request_certificate(rt, actor, command.credential_id, command.subject)
-                return m.Result(command.credential_id, data=data)
-            case m.ImportCertificate():
-                validity = (_moment(command.not_before), _moment(command.not_after))
-                custody.import_certificate(rt, actor, command.credential_id, command.certificate, command.chain,
-                                           command.public_key, validity)
-            case m.SetCredentialState():
-                custody.set_state(rt, actor, command.credential_id, State(command.state), command.reason)
-            case m.DestroyKey():
-                custody.destroy_key(rt, actor, command.credential_id)
+                return self._add_credential(by.actor, command)
             case m.ActivatePolicy():
-                return self._activate_policy(actor, command)
+                return self._activate_policy(by.actor, command)
+            case m.RequestCertificate(credential_id, subject):
+                return m.Result(credential_id, data=custody.request_certificate(rt, by.actor, credential_id, subject))
+            case m.ImportCertificate():
+                return self._import_certificate(by.actor, command)
+            case m.SetCredentialState(credential_id, state, reason) | m.SuspendOrResume(credential_id, state, reason):
+                custody.set_state(rt, by, credential_id, State(state), reason)
+                return m.Result(credential_id)
+            case m.DestroyKey(credential_id):
+                custody.destroy_key(rt, by.actor, credential_id)
+                return m.Result(credential_id)
+        raise TypeError(f"nothing carries out {type(command).__name__}")
+
+    def _import_certificate(self, actor: str, command: m.ImportCertificate) -> m.Result:
+        validity = (_moment(command.not_before), _moment(command.not_after))
+        custody.import_certificate(self._rt, actor, command.credential_id, command.certificate, command.chain,
+                                   command.public_key, validity, command.serial)
         return m.Result(command.credential_id)
-
-    def _add_operator(self, actor: str, command: m.AddOperator) -> m.Result:
-        operator_id, now = draw("op"), self._rt.now()
-        try:
-            with self._rt.db.write() as tx:
-                tx.execute(insert(operator).values(id=operator_id, name=command.name, state="active", created_at=now))
-                record(tx, now, Fact(Event.OPERATOR_ADDED, actor, data={"operator": operator_id}),
-                       mac=self._rt.entry_mac)
-        except IntegrityError as error:
-            raise WrongState(f"There is an operator {command.name!r} already.", code="exists") from error
-        return m.Result(operator_id, uri=seeds.enrol(self._rt, actor, operator_id, command.name))
-
-    def _set_operator_state(self, actor: str, command: m.SetOperatorState) -> m.Result:
-        with self._rt.db.write() as tx:
-            tx.execute(update(operator).values(state=operator.c.state))  # another signer's suspension waits for ours
-            changed = tx.execute(update(operator).where(operator.c.id == command.operator_id)
-                                 .values(state=command.state))
-            if changed.rowcount != 1:
-                raise NotFound("There is no such operator.")
-            if not _who_can_act(tx):
-                raise WrongState("The last operator who can act cannot be suspended.", code="last-operator")
-            record(tx, self._rt.now(), Fact(Event.OPERATOR_CHANGED, actor, data={
-                "operator": command.operator_id, "state": command.state}), mac=self._rt.entry_mac)
-        return m.Result(command.operator_id)
-
-    def _add_signatory(self, actor: str, command: m.AddSignatory) -> m.Result:
-        signatory_id, now = draw("sg"), self._rt.now()
-        try:
-            with self._rt.db.write() as tx:
-                if not find_agency(tx, command.agency_code).is_active(now):
-                    raise WrongState(f"The agency {command.agency_code} is not active.", code="agency-ended")
-                tx.execute(insert(signatory).values(
-                    id=signatory_id, name=command.name, agency_code=command.agency_code, office=command.office,
-                    reference=command.reference, state="active", created_at=now))
-                record(tx, now, Fact(Event.SIGNATORY_ADDED, actor, signatory_id=signatory_id,
-                                     agency_code=command.agency_code, data={"office": command.office}),
-                       mac=self._rt.entry_mac)
-        except IntegrityError as error:
-            raise WrongState(f"There is a signatory with the reference {command.reference!r} already.",
-                             code="exists") from error
-        return m.Result(signatory_id)
-
-    def _set_signatory_state(self, actor: str, command: m.SetSignatoryState) -> m.Result:
-        with self._rt.db.write() as tx:
-            changed = tx.execute(update(signatory).where(signatory.c.id == command.signatory_id)
-                                 .values(state=command.state))
-            if changed.rowcount != 1:
-                raise NotFound("There is no such signatory.")
-            record(tx, self._rt.now(), Fact(Event.SIGNATORY_CHANGED, actor, signatory_id=command.signatory_id, data={
-                "state": command.state, "reason": command.reason}), mac=self._rt.entry_mac)
-        return m.Result(command.signatory_id)
-
-    def _unlock(self, actor: str, command: m.Unlock) -> m.Result:
-        with self._rt.db.write() as tx:
-            if not codes.unlock(tx, command.owner, self._rt.now()):
-                raise NotFound("There is nobody with codes under that id.")
-            record(tx, self._rt.now(), Fact(Event.CODE_UNLOCKED, actor, data={"owner": command.owner}),
-                   mac=self._rt.entry_mac)
-        return m.Result(command.owner)
-
-    def _name(self, owner: str) -> str:
-        with self._rt.db.read() as tx:
-            for table in (signatory, operator):
-                name: str | None = tx.execute(select(table.c.name).where(table.c.id == owner)).scalar_one_or_none()
-                if name is not None:
-                    return name
-        raise NotFound("There is no signatory or operator with that id.")
 
     def _add_credential(self, actor: str, command: m.AddCredential) -> m.Result:
         row = self._new_credential(command)
@@ -206,8 +155,8 @@ class Desk:
             "agency_code": command.agency_code, "key_id": None, "key_kind": kind.value,
             "algorithm": algorithm.value,
             "custody": command.custody, "state": State.MAKING_KEY.value, "reason": None, "certificate": None,
-            "chain": None, "not_before": None,
-            "not_after": None, "replaces": command.replaces, "created_at": self._rt.now(), "version": 1,
+            "chain": None, "not_before": None, "not_after": None, "serial": None, "fingerprint": None,
+            "replaces": command.replaces, "created_at": self._rt.now(), "version": 1,
         }
 
     @staticmethod
@@ -259,22 +208,13 @@ class Desk:
         self._background.shutdown(wait=True, cancel_futures=True)
 
 
-def _who_can_act(tx: Connection) -> list[str]:
-    """The active operators who have proven a code: the others cannot do anything yet."""
-    return list(tx.execute(select(operator.c.id).where(
-        operator.c.state == "active", operator.c.id.in_(select(seed.c.owner).where(seed.c.state == "active")),
-    )).scalars())
-
-
-@contextmanager
-def _device_errors(rt: Runtime) -> Iterator[None]:
-    """Device errors become refusals that an operator understands."""
-    try:
-        yield
-    except Tampered as error:
-        raise report_tampering(rt, error) from error
-    except DeviceError as error:
-        raise Unavailable(f"The device could not do it: {error}", code="device-away") from error
+# What acts upon people, their phones and their tickets: (rt, by, command) -> Result.
+ABOUT_PEOPLE: dict[type, Callable[[Runtime, By, Any], m.Result]] = {
+    m.AddOperator: persons.add_operator, m.SetOperatorState: persons.set_operator_state,
+    m.AddSignatory: persons.add_signatory, m.SetSignatoryState: persons.set_signatory_state,
+    m.AddAuditor: persons.add_auditor, m.SetAuditorState: persons.set_auditor_state, m.Unlock: persons.unlock,
+    m.IssueTicket: tickets.issue, m.RetirePhone: phones.retire,
+}
 
 
 def _moment(text: str) -> datetime:

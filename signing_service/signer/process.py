@@ -9,14 +9,26 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import hsm
 from hsm.errors import DeviceError, PinRejected
 from signing_service.audit import Event, Fact, record
-from signing_service.errors import Invalid, SigningError
+from signing_service.errors import Invalid, SigningError, Unavailable
 from signing_service.metrics import exposition
-from signing_service.signer import clock, health, leases, reconcile, sequencer, timestamps
+from signing_service.signer import (
+    clock,
+    enrolments,
+    health,
+    leases,
+    persons,
+    reconcile,
+    sequencer,
+    suspending,
+    tickets,
+    timestamps,
+)
 from signing_service.signer.batching import Batcher
 from signing_service.signer.confirmations import Confirmations
 from signing_service.signer.operators import Desk
@@ -28,9 +40,20 @@ from signing_service.wire.server import Server
 log = logging.getLogger(__name__)
 
 THREADS = 16   # for chores, batches and acts: a hung device must not keep the lease's beat from having one
+AT_ONCE_FOR_THE_FRONT, MOST_FOR_THE_FRONT = 3, 64  # sign-ins, tickets, phones: at once, and waiting
 HOPELESS = 75  # exit code (EX_TEMPFAIL): the device hangs in too many threads; only a new process helps
 # Seconds between rounds of house-keeping.
 EVERY = {"lease": 3.0, "sequence": 0.25, "reconcile": 2.0, "device": 1.0, "clock": 2.0}
+
+
+def front_acts(rt: Runtime, desk: Desk) -> dict[type, Callable[[Any], m.Message]]:
+    """Who answers each message of sign.sock that is neither a confirmation nor a timestamp."""
+    return {
+        m.RedeemTicket: partial(tickets.redeem, rt), m.CompletePhone: partial(enrolments.complete_phone, rt),
+        m.CompleteAccount: partial(enrolments.complete_account, rt), m.ProveCode: partial(persons.prove, rt),
+        m.SuspendOneself: partial(suspending.suspend_oneself, rt), m.Stop: partial(suspending.stop, rt),
+        m.DeskAct: desk.act_through_the_web,
+    }
 
 
 class Signer:
@@ -46,6 +69,8 @@ class Signer:
         self._stamps: Batcher[m.IssueTimestamp, m.TimestampIssued] = Batcher(
             lambda asked: timestamps.issue_all(rt, asked), size=size, most=most)
         self._acting = asyncio.Lock()
+        self._front_acts = front_acts(rt, self._desk)
+        self._front_acting, self._front_waiting = asyncio.Semaphore(AT_ONCE_FOR_THE_FRONT), 0
         self._stopping = asyncio.Event()
         self._chores: list[asyncio.Task[None]] = []
         self._servers: list[Server] = []
@@ -108,6 +133,18 @@ class Signer:
                 return await self._stamps.ask(message)
             case m.Health():
                 return self._report()
+        return await self._for_the_front(message)
+
+    async def _for_the_front(self, message: m.SignRequest) -> m.Message:
+        """What people do at the front besides confirming: a few at a time, and never in the operators' way."""
+        if self._front_waiting >= MOST_FOR_THE_FRONT:
+            raise Unavailable("Too many wait for the signer. Try again shortly.", code="queue-full", retry_after=2)
+        self._front_waiting += 1
+        try:
+            async with self._front_acting:
+                return await asyncio.to_thread(self._front_acts[type(message)], message)
+        finally:
+            self._front_waiting -= 1
 
     async def _admin(self, message: m.AdminRequest) -> m.Message:
         if isinstance(message, m.Health):

@@ -12,6 +12,7 @@ from hsm.device import Device
 from signing_service.audit import EntryMac
 from signing_service.db.engine import Database
 from signing_service.ids import draw
+from signing_service.signer.bound import Bound
 from signing_service.signer.rows import Verified
 from signing_service.signer.settings import SignerSettings
 
@@ -48,6 +49,7 @@ class Runtime:
     verified: Verified
     database_clock: Callable[[Connection], datetime | None]
     lease: Lease = field(default_factory=Lease)
+    bound: Bound = field(default_factory=Bound)
 
 
 def start(

@@ -33,6 +33,7 @@ class SignerSettings(BaseSettings):
     idle_checkpoint_seconds: float = 600.0
     most_waiting: int = 1024           # confirmations in the queue before 503
     batch_size: int = 128
+    web_acts: bool = True              # operators may act through the web, too (DeskAct), each act with their code
     timezone: str = "Asia/Ho_Chi_Minh"
     log_origin: str = "signing.example.vn/log"
     otp_issuer: str = "Signing service"

@@ -57,6 +57,8 @@ MADE_IN: dict[str, set[Place]] = {
     "Recorded": {("signer/timestamps.py", "_record")},
     "Spent": {("signer/codes.py", "spend")},                # an operator's code
     "Change": {("signer/custody.py", "revise")},            # a credential's row with its MAC
+    "Recognized": {("signer/phones.py", "recognize")},      # a phone that showed its secret
+    "Usable": {("signer/tickets.py", "_usable"), ("signer/tickets.py", "of_phone")},  # by the browser that has it
 }
 CALLED_IN: dict[str, set[Place]] = {
     "intend": {("signer/confirmations.py", "_line")},

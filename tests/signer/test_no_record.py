@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from signing_service.credentials import State
 from signing_service.errors import SigningError
 from signing_service.signer import custody, timestamps
+from signing_service.signer.acting import By
 from signing_service.wire.messages import IssueTimestamp
 from tests.support.city import City
 from tests.support.memory_device import MemoryDevice
@@ -71,5 +72,5 @@ def test_a_timestamp_that_cannot_be_recorded_is_not_issued(city: City, device: M
 def test_an_operators_act_that_cannot_be_recorded_does_not_happen(city: City) -> None:
     official = city.official()
     with unwritable(city, "credential:state"), pytest.raises((SQLAlchemyError, SigningError)):
-        custody.set_state(city.rt, "operator:x", official.credential, State.SUSPENDED, "")
+        custody.set_state(city.rt, By("operator:x"), official.credential, State.SUSPENDED, "")
     assert city.confirms(official, [city.submitted(official)]).lines[0].outcome == "done"

@@ -4,6 +4,10 @@
     official = city.official("Nguyễn Văn A")
     request_id = city.submitted(official, b"document")
     outcome = city.confirms(official, [request_id])
+    phone = city.enrols_phone(official)          # a ticket, opened, completed: the official has new codes with it
+    outcome = city.confirms_on_phone(phone, [request_id])
+    auditor = city.auditor("Lê Văn C")           # has a right seed; the front's half (the password) is the front's
+    city.asks(m.Stop(phone.stop_code))           # any other message of sign.sock; a refusal is raised
     city.check()                                 # the invariants that must hold at any time
 
 Time is the city's own: `city.clock.at` moves only when a test moves it, or when a fresh code is needed.
@@ -12,6 +16,7 @@ Time is the city's own: `city.clock.at` moves only when a test moves it, or when
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +45,7 @@ from signing_service.ids import draw
 from signing_service.signer.confirmations import Confirmations
 from signing_service.signer.leases import beat
 from signing_service.signer.operators import Desk
+from signing_service.signer.process import front_acts
 from signing_service.signer.runtime import Runtime, start
 from signing_service.signer.settings import SignerSettings
 from signing_service.wire import messages as m
@@ -71,6 +77,28 @@ class Person:
         return pyotp.TOTP(self.secret).at(now, counter_offset=drift)
 
 
+@dataclass(frozen=True)
+class Phone:
+    """An official's phone. `person` has the codes that came with it: those from before are worth nothing any more."""
+
+    id: str
+    secret: str
+    stop_code: str
+    person: Person
+
+    @property
+    def proof(self) -> m.PhoneProof:
+        return m.PhoneProof(self.id, self.secret)
+
+    @property
+    def cookie(self) -> str:
+        """The value of `__Host-phone`."""
+        return f"{self.id}.{self.secret}"
+
+    def code(self, now: datetime, drift: int = 0) -> str:
+        return self.person.code(now, drift)
+
+
 def settings(url: str, directory: Path, **more: Any) -> SignerSettings:
     return SignerSettings(
         signer_database_url=url, sign_socket=directory / "sign.sock", admin_socket=directory / "admin.sock",
@@ -95,6 +123,7 @@ class City:
         self.rt, self.clock = rt, clock
         self.desk = Desk(rt)
         self.confirmations = Confirmations(rt, 2)
+        self.browser = secrets.token_hex(32)  # the hash of the nonce that tickets are opened with
         self.ca = TestCa(clock.at)
         made = self.desk.bootstrap(m.Bootstrap("Operator")).results[0]
         assert made.uri is not None
@@ -134,6 +163,45 @@ class City:
         person = Person(signatory_id, secret_of(enrolled.uri), added.id)
         self.desk.complete(m.CompleteEnrolment(signatory_id, person.code(self.clock.at)))
         self.certify(added.id, name)
+        return person
+
+    def asks(self, message: m.Message) -> Any:
+        """The signer's answer to a message of sign.sock that is no confirmation; a refusal is raised."""
+        return front_acts(self.rt, self.desk)[type(message)](message)
+
+    def ticket(self, owner: str, **more: Any) -> str:
+        """The token of a ticket that the operator issued."""
+        token = self.acts(m.IssueTicket(owner, **more))[0].data
+        assert token is not None
+        return token
+
+    def opens(self, token: str, secret: str = "", browser: str | None = None) -> m.TicketRedeemed:
+        """Open a ticket, with the new phone's secret where it is an official's."""
+        hashed = hashlib.sha256(secret.encode()).hexdigest() if secret else None
+        answer = self.asks(m.RedeemTicket(token, browser or self.browser, hashed, "Test phone"))
+        assert isinstance(answer, m.TicketRedeemed)
+        return answer
+
+    def enrols_phone(self, person: Person, *, keeps_others: bool = False) -> Phone:
+        """The whole way: a ticket, opened on the phone, completed with the first code of the new seed."""
+        secret = secrets.token_hex(32)
+        opened = self.opens(self.ticket(person.id, keeps_others=keeps_others), secret)
+        assert opened.uri is not None
+        assert opened.phone_id is not None
+        renewed = Person(person.id, secret_of(opened.uri), person.credential)
+        self.next_code()
+        ready = self.asks(m.CompletePhone(m.PhoneProof(opened.phone_id, secret), renewed.code(self.clock.at)))
+        return Phone(opened.phone_id, secret, ready.stop_code, renewed)
+
+    def auditor(self, name: str = "Lê Văn C", agencies: tuple[str, ...] = ("*",)) -> Person:
+        """An auditor whose codes are good: their ticket was opened and completed."""
+        auditor_id = self.acts(m.AddAuditor(name, agencies))[0].id
+        token = self.ticket(auditor_id)
+        opened = self.opens(token)
+        assert opened.uri is not None
+        person = Person(auditor_id, secret_of(opened.uri))
+        self.next_code()
+        self.asks(m.CompleteAccount(token, self.browser, person.code(self.clock.at)))
         return person
 
     def wait_for_keys(self) -> None:
@@ -195,6 +263,20 @@ class City:
         if code is None:
             self.next_code()
         answer = self.confirmations([self.confirmation(person, requests, code)])[0]
+        if isinstance(answer, SigningError):
+            raise answer
+        return answer
+
+    def phone_confirmation(self, phone: Phone, requests: list[str], code: str | None = None, **more: Any) -> m.Confirm:
+        code = code or phone.code(self.clock.at)
+        lines = tuple(self.line(each, **more) for each in requests)
+        return m.Confirm(None, phone.person.id, code, "phone", lines, phone.proof)
+
+    def confirms_on_phone(self, phone: Phone, requests: list[str], code: str | None = None) -> m.Confirmed:
+        """One confirmation on a phone; a refusal is raised."""
+        if code is None:
+            self.next_code()
+        answer = self.confirmations([self.phone_confirmation(phone, requests, code)])[0]
         if isinstance(answer, SigningError):
             raise answer
         return answer
