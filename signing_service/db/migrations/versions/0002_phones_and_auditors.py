@@ -137,5 +137,6 @@ INDEXES = (
     ("ix_credential_serial", "credential"), ("ix_credential_fingerprint", "credential"),
     ("ix_request_waiting", "signing_request"), ("ix_request_batch", "signing_request"),
     ("ix_request_number", "signing_request"),
-    ("ix_request_symbol", "signing_request"), ("ix_request_type", "signing_request"), ("ix_entry_credential", "entry"), ("ix_entry_outcome", "entry"),
+    ("ix_request_symbol", "signing_request"), ("ix_request_type", "signing_request"),
+    ("ix_entry_credential", "entry"), ("ix_entry_outcome", "entry"),
 )

@@ -1,0 +1,91 @@
+"""What ids are called: people, document systems, agencies and documents, as the tables have it today.
+
+Names are for people who read. An entry holds the id, and that is what is proven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from signing_service.db.engine import Database
+from signing_service.db.tables import agency, auditor, client, operator, signatory, signing_request
+from signing_service.inspection import Entry
+
+PEOPLE = {"sg": signatory, "cl": client, "op": operator, "au": auditor}
+
+
+@dataclass(frozen=True)
+class DocumentName:
+    """How people call a document."""
+
+    document_type: str
+    number: str | None
+    symbol: str | None
+    subject: str
+
+    @property
+    def mark(self) -> str | None:
+        """Number and symbol, as they stand on the document: 201/KH-UBND (Decree 30/2020, Annex I, II.3)."""
+        return "/".join(part for part in (self.number, self.symbol) if part) or None
+
+
+@dataclass(frozen=True)
+class Names:
+    """By id, or by code for agencies. What is not there has no name and is shown as its id."""
+
+    people: Mapping[str, str] = field(default_factory=dict)
+    agencies: Mapping[str, str] = field(default_factory=dict)
+    documents: Mapping[str, DocumentName] = field(default_factory=dict)
+
+    def of_actor(self, actor: str) -> tuple[str, str]:
+        """The kind of an entry's actor, and its name or id: `person:sg_…` is ("person", "Nguyễn Văn An")."""
+        kind, _, who = actor.partition(":")
+        return kind, self.people.get(who, who)
+
+
+def names_in(db: Database, entries: Iterable[Entry]) -> Names:
+    """The names of all that these entries mention. Shown to whoever may see the entries."""
+    with db.read() as tx:
+        return find_names(tx, entries)
+
+
+def find_names(tx: Connection, entries: Iterable[Entry]) -> Names:
+    """The same, inside a transaction."""
+    bodies = [each.body for each in entries]
+    people = {each for body in bodies for each in _people(body)}
+    agencies = {body["agency_code"] for body in bodies if "agency_code" in body}
+    requests = {body["signing_request_id"] for body in bodies if "signing_request_id" in body}
+    return Names(_named(tx, people), _agencies(tx, agencies), _documents(tx, requests))
+
+
+def _people(body: Mapping[str, Any]) -> Iterator[str]:
+    yield str(body.get("actor", "")).partition(":")[2]
+    yield from (str(body[name]) for name in ("signatory_id", "client_id") if name in body)
+    data = body.get("data")
+    if isinstance(data, Mapping):
+        yield from (str(data[name]) for name in ("owner", "operator", "auditor") if name in data)
+
+
+def _named(tx: Connection, ids: set[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for prefix, table in PEOPLE.items():
+        wanted = [each for each in ids if each.startswith(f"{prefix}_")]
+        if wanted:
+            found |= {row.id: row.name for row in tx.execute(select(table.c.id, table.c.name).where(
+                table.c.id.in_(wanted)))}
+    return found
+
+
+def _agencies(tx: Connection, codes: set[str]) -> dict[str, str]:
+    return {row.code: row.name for row in tx.execute(
+        select(agency.c.code, agency.c.name).where(agency.c.code.in_(codes)))}
+
+
+def _documents(tx: Connection, ids: set[str]) -> dict[str, DocumentName]:
+    columns = [signing_request.c[name] for name in ("id", "document_type", "number", "symbol", "subject")]
+    rows = tx.execute(select(*columns).where(signing_request.c.id.in_(ids)))
+    return {row.id: DocumentName(row.document_type, row.number, row.symbol, row.subject) for row in rows}
