@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, Table, insert, or_, select, update
 
 from signing_service.audit import Event, Fact, record
 from signing_service.db.engine import Database
-from signing_service.db.tables import agency, client, credential, key, operator, policy, signatory
+from signing_service.db.tables import agency, auditor, client, credential, key, operator, phone, policy, signatory
 from signing_service.errors import Invalid, NotFound, WrongState
 from signing_service.ids import draw
 
@@ -159,15 +159,30 @@ def find_operator(db: Database, name: str) -> Operator:
 
 
 def find_owner(db: Database, name: str) -> tuple[str, str]:
-    """Whose code: (id, name) of a signatory (by id or reference) or an operator (by id or name)."""
+    """Whose code: (id, name) of a signatory (by id or reference), an operator or an auditor (by id or name)."""
     with db.read() as tx:
         row = tx.execute(select(signatory.c.id, signatory.c.name)
                          .where(or_(signatory.c.id == name, signatory.c.reference == name))).first()
         row = row or tx.execute(select(operator.c.id, operator.c.name)
                                 .where(or_(operator.c.id == name, operator.c.name == name))).first()
+        row = row or _find_auditor(tx, name)
     if row is None:
-        raise NotFound(f"There is no signatory or operator {name!r}.")
+        raise NotFound(f"There is no signatory, operator or auditor {name!r}.")
     return row.id, row.name
+
+
+def find_auditor(db: Database, name: str) -> tuple[str, str]:
+    """(id, name) of an auditor, by id or name."""
+    with db.read() as tx:
+        row = _find_auditor(tx, name)
+    if row is None:
+        raise NotFound(f"There is no auditor {name!r}.")
+    return row.id, row.name
+
+
+def _find_auditor(tx: Connection, name: str) -> Any:
+    return tx.execute(select(auditor.c.id, auditor.c.name)
+                      .where(or_(auditor.c.id == name, auditor.c.name == name))).first()
 
 
 def credential_key(db: Database, credential_id: str) -> tuple[str, bytes]:
@@ -204,6 +219,17 @@ def signatories(db: Database, agency_code: str | None = None) -> Listed:
 def credentials(db: Database, signatory_id: str | None = None) -> Listed:
     query = select(*_but(credential, "certificate", "chain", "mac")).order_by(credential.c.id)
     return _all(db, query if signatory_id is None else query.where(credential.c.signatory_id == signatory_id))
+
+
+def auditors(db: Database) -> Listed:
+    return _all(db, select(auditor).order_by(auditor.c.id))
+
+
+def phones(db: Database, signatory_id: str | None = None) -> Listed:
+    """With the name of whose each is, newest first."""
+    query = (select(*_but(phone, "secret_hash", "stop_hash", "mac"), signatory.c.name)
+             .join(signatory, signatory.c.id == phone.c.signatory_id).order_by(phone.c.id.desc()))
+    return _all(db, query if signatory_id is None else query.where(phone.c.signatory_id == signatory_id))
 
 
 def policies(db: Database) -> Listed:

@@ -14,8 +14,8 @@ from signing_service.cli.session import held
 from signing_service.wire.client import ask_once
 from signing_service.wire.messages import CompleteEnrolment, Done, EnrolCode, Unlock
 
-app = typer.Typer(no_args_is_help=True, help="One-time codes of signatories and operators.")
-Owner = Annotated[str, typer.Argument(help="A signatory (id or reference) or an operator (id or name)")]
+app = typer.Typer(no_args_is_help=True, help="One-time codes of signatories, auditors and operators.")
+Owner = Annotated[str, typer.Argument(help="A signatory (id or reference), an operator or an auditor (id or name)")]
 
 
 @app.command()

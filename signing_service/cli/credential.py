@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from asn1crypto import x509
 
 from hsm.algorithms import KeyKind
 from signing_service import register
@@ -168,8 +169,14 @@ def import_command(credential_id: str, checked: CheckedCertificate) -> m.ImportC
     return m.ImportCertificate(
         credential_id=credential_id, certificate=checked.certificate, chain=checked.chain,
         public_key=checked.public_key, not_before=checked.not_before.isoformat(),
-        not_after=checked.not_after.isoformat(),
+        not_after=checked.not_after.isoformat(), serial=_serial(checked.certificate),
     )
+
+
+def _serial(certificate: bytes) -> str | None:
+    """Lower-case hexadecimal; None for a negative one (RFC 5280 4.1.2.2 has none, some authorities had)."""
+    number: int = x509.Certificate.load(certificate).serial_number
+    return f"{number:x}" if number >= 0 else None
 
 
 def _described(checked: CheckedCertificate) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typer.main import get_command
 from signing_service.cli import (
     agency,
     audit,
+    auditor,
     client,
     code,
     credential,
@@ -24,10 +25,12 @@ from signing_service.cli import (
     device,
     exits,
     operator,
+    phone,
     policy,
     processes,
     report,
     signatory,
+    ticket,
 )
 from signing_service.cli.demo.command import demo
 from signing_service.cli.screen import Screen
@@ -43,7 +46,8 @@ app = typer.Typer(
 )
 for name, noun in (
     ("agency", agency.app), ("client", client.app), ("operator", operator.app), ("signatory", signatory.app),
-    ("credential", credential.app), ("code", code.app), ("policy", policy.app), ("audit", audit.app),
+    ("credential", credential.app), ("code", code.app), ("ticket", ticket.app), ("phone", phone.app),
+    ("auditor", auditor.app), ("policy", policy.app), ("audit", audit.app),
     ("report", report.app), ("hsm", device.app),
     ("database", database.app), ("development", development.app),
 ):
