@@ -128,6 +128,12 @@ class Visitor:
         self.page.goto(path)
         self._speaks()
 
+    def carries(self, cookie: str, value: str) -> None:
+        """Have a cookie as if our server had set it. Chromium wants TLS to set it so, though not to send it here."""
+        here = self.base_url.replace("http://", "https://")
+        self.context.add_cookies([{"name": cookie, "value": value, "url": here, "secure": True, "httpOnly": True,
+                                   "sameSite": "Lax"}])
+
     def _speaks(self) -> None:
         """One tap on the other language, where the page is not in ours yet."""
         if self.page.locator("html").get_attribute("lang") != self.language:
@@ -176,9 +182,9 @@ class Visitor:
             self._expected = before
 
     @contextmanager
-    def offline(self) -> Iterator[None]:
-        """The network is away while the block lasts."""
-        self.context.set_offline(True)
+    def offline(self, *, cut: bool = True) -> Iterator[None]:
+        """The network is away while the block lasts; or (`cut=False`) it loses what the story makes it lose."""
+        self.context.set_offline(cut)
         self._cut_off = True
         try:
             yield

@@ -25,11 +25,12 @@ import pyotp
 import uvicorn
 from starlette.types import ASGIApp
 
+from signing_service import phones
 from signing_service.db.migrate import upgrade
 from signing_service.front.patience import PatientProtocol
 from signing_service.pdf import Pool
 from signing_service.wire import messages as m
-from tests.support.city import POLICY
+from tests.support.city import POLICY, secret_of
 from tests.support.world import Stage, World, told
 
 T = TypeVar("T")
@@ -106,6 +107,14 @@ class Town:
         """The path that an operator hands out; good once."""
         token = self.world.city.acts(m.IssueTicket(person.id, hours, keeps_others))[0].data
         return f"/enrol/{token}"
+
+    def phone(self, person: Townsman) -> str:
+        """Enrol a phone for somebody without a screen; the cookie that it then carries."""
+        rt, token, browser = self.world.rt, self.ticket(person).removeprefix("/enrol/"), "0" * 64
+        made = self.world.stage.run(phones.redeem(rt, token, browser, "Android, Chrome", "127.0.0.1"))
+        person.seed = secret_of(made.uri)
+        self.world.stage.run(phones.complete(rt, made.cookie, self.code(person)))
+        return made.cookie
 
     def code(self, person: Townsman) -> str:
         """A code that was never used: time moves on by one step."""
