@@ -125,7 +125,7 @@ async def confirm_batch(rt: Runtime, caller: Caller, batch_id: str, code: str) -
 async def confirm_shown(rt: Runtime, official: Official, shown: Sequence[Shown], code: str) -> tuple[Outcome, ...]:
     """Confirm documents of any clients under one code, as this official's phone showed them; in the same order.
 
-    Repeating is safe, as above. Raises Invalid, NotFound and WrongState (`document-changed`) before the code is
+    Repeating is safe, as above. Raises Invalid, NotFound and WrongState (`digest-changed`) before the code is
     looked at: then nothing of it all was confirmed. Raises as `confirm` does for the code itself.
     """
     check_code(code)
@@ -171,7 +171,7 @@ async def _as_shown(rt: Runtime, official: Official, shown: Sequence[Shown]) -> 
     found = await rt.db.run(_all_of, rt, official, [each.request_id for each in shown])
     for request, each in zip(found, shown, strict=True):
         if request.document_digest != each.document_digest:
-            raise WrongState("The page showed another document. Open it again.", code="document-changed")
+            raise WrongState("The page showed another document. Open it again.", code="digest-changed")
     return found
 
 

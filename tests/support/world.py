@@ -40,6 +40,7 @@ from signing_service.signer.process import Signer
 from signing_service.wire.messages import ActivatePolicy
 from tests.support.city import City, Clock, Person
 from tests.support.city import runtime as signer_runtime
+from tests.support.handset import Handset
 from tests.support.memory_device import MemoryDevice
 from tests.support.staff import Seat, auditor_of, operator_of
 
@@ -195,6 +196,14 @@ class World:
     def operator_at_console(self) -> Seat:
         """The operator, signed in at the console."""
         return operator_of(self)
+
+    def phone(self, person: Person, *, keeps_others: bool = False) -> Handset:
+        """A phone that was enrolled for this person: what it carries, their codes among it, is in `.phone`."""
+        return Handset(self, self.city.enrols_phone(person, keeps_others=keeps_others))
+
+    def browser(self) -> Handset:
+        """A browser that nobody knows."""
+        return Handset(self)
 
     def fresh_code(self, person: Person) -> str:
         """A code that was never used: time moves on by one step."""
