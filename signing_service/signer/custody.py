@@ -27,6 +27,7 @@ from signing_service.signer.runtime import Runtime
 from signing_service.signer.timestamps import signature_algorithm
 
 log = logging.getLogger(__name__)
+MANY = 500  # rows of one transaction
 
 ATTRIBUTES = {  # of a PKCS#10 subject, by the short names people use
     "C": "country_name", "ST": "state_or_province_name", "L": "locality_name", "O": "organization_name",
@@ -217,6 +218,21 @@ def import_certificate(
     for each in (change, old):
         if each is not None:
             rt.verified.wrote("credential", each.row)
+
+
+def fill_fingerprints(rt: Runtime) -> int:
+    """Certificates from before fingerprints were kept get theirs, to be found by. Repeatable; returns how many."""
+    filled = 0
+    while True:
+        with rt.db.write() as tx:
+            rows = tx.execute(select(credential.c.id, credential.c.certificate).where(
+                credential.c.fingerprint.is_(None), credential.c.certificate.is_not(None)).limit(MANY)).all()
+            for row in rows:
+                tx.execute(update(credential).where(credential.c.id == row.id).values(
+                    fingerprint=sha256(row.certificate).hexdigest()))
+        if not rows:
+            return filled
+        filled += len(rows)
 
 
 def _check_certificate(certificate: bytes, chain: tuple[bytes, ...], validity: tuple[datetime, datetime]) -> None:

@@ -19,6 +19,7 @@ from signing_service.errors import Invalid, SigningError, Unavailable
 from signing_service.metrics import exposition
 from signing_service.signer import (
     clock,
+    custody,
     enrolments,
     health,
     leases,
@@ -81,6 +82,7 @@ class Signer:
         await asyncio.to_thread(leases.beat, rt)
         await asyncio.to_thread(self._record_start)
         await asyncio.to_thread(self._reconcile, rt)
+        await asyncio.to_thread(custody.fill_fingerprints, rt)
         self._desk.take_up_keys()
         self._confirms.start()
         self._stamps.start()

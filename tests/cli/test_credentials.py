@@ -35,7 +35,11 @@ def test_from_a_name_to_a_credential_that_signs(terminal: Terminal, credential: 
     imported = terminal.asks("credential", "import", credential, str(issued))
     assert imported["subject"] == "C=VN,O=Phường Ba Đình,CN=Nguyễn Văn An (DEVELOPMENT ONLY)"
     assert "DEVELOPMENT ONLY" in imported["root"]
-    assert terminal.asks("credential", "show", credential)["state"] == "active"
+    shown = terminal.asks("credential", "show", credential)
+    assert shown["state"] == "active"
+    certificate = x509.load_pem_x509_certificate(issued.read_bytes())
+    assert (shown["serial"], shown["fingerprint"]) == (
+        f"{certificate.serial_number:x}", certificate.fingerprint(SHA256()).hex())
 
 
 def test_the_person_sees_the_roots_fingerprint_before_the_code_is_spent(

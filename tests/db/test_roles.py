@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from signing_service.db import migrate, roles
 from signing_service.db.engine import Database
 from signing_service.db.tables import FRONT, SIGNER, agency, metadata
 from signing_service.errors import Invalid, Unsupported
+from signing_service.wire import messages as m
+from signing_service.wire.client import ask_once
 from tests.support import postgres
 from tests.support.terminal import Terminal, opened
 
@@ -173,7 +176,18 @@ def test_both_halves_do_their_work_with_their_rights_alone(
         made = terminal.asks("credential", "add", "--agency", "H26.1", "--signatory", terminal.signatory())
         assert terminal.asks("credential", "wait", made["id"])["state"] == "key-ready"
         terminal("policy", "activate", "default")
+        _enrols_a_phone(terminal)
         assert terminal.asks("audit", "verify")["ok"]
+
+
+def _enrols_a_phone(terminal: Terminal) -> None:
+    """The signer writes phones, tickets and seeds; with the front's role nobody does (above)."""
+    link = terminal.asks("ticket", "issue", "CB-1")["link"]
+    asked = m.RedeemTicket(link.rpartition("/")[2], "b" * 64, hashlib.sha256(b"a" * 64).hexdigest())
+    opened = ask_once(terminal.office.rt.settings.sign_socket, asked, m.TicketRedeemed)
+    code = terminal.office.fresh_code(str(opened.uri))
+    ready = m.CompletePhone(m.PhoneProof(str(opened.phone_id), "a" * 64), code)
+    assert ask_once(terminal.office.rt.settings.sign_socket, ready, m.PhoneReady).stop_code
 
 
 def test_a_password_may_contain_anything(url: str) -> None:

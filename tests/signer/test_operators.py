@@ -219,3 +219,14 @@ def test_a_key_that_two_signers_made_for_one_credential_is_on_the_token_once(
         custody.make_key(city.rt, added)
     assert len(device._token) == before + 1
     assert custody.credential_row(city.rt, added)["state"] == "key-ready"
+
+
+def test_certificates_from_before_fingerprints_were_kept_get_theirs_and_sign_on(city: City) -> None:
+    official = city.official()
+    with city.rt.db.write() as tx:
+        known = tx.execute(select(credential.c.fingerprint)).scalar_one()
+        tx.execute(update(credential).values(fingerprint=None, serial=None))
+    assert [custody.fill_fingerprints(city.rt) for _ in range(2)] == [1, 0]
+    with city.rt.db.read() as tx:
+        assert tx.execute(select(credential.c.fingerprint)).scalar_one() == known
+    assert city.confirms(official, [city.submitted(official)]).lines[0].outcome == "done"
