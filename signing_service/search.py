@@ -32,7 +32,7 @@ from signing_service.inspection import (
 FEW = 10_000             # entries that are looked at all together
 MOST_LOOKED = 60_000     # entries that are looked at for one page
 FIRST_PIECE, LARGEST_PIECE = 1_000, 15_000
-MOST_COUNTED = 10_000    # beyond it people want to know "many"
+MOST_COUNTED = FEW       # beyond it people want to know "many"; what leads is counted so far in any case
 
 # An entry's time and its place in the log go together but for slow transactions and clocks that differ. An entry
 # whose time is further than this from its neighbours' is found by anything but its time.
@@ -76,7 +76,7 @@ def search(db: Database, reader: Known, now: datetime, wanted: Wanted) -> Page:
     _check(wanted)
     note_reading(db, reader, now, "search", asked(wanted))
     with snapshot(db) as tx:
-        return _page(tx, reader, wanted)
+        return page_of(tx, reader, wanted)
 
 
 def search_and_count(db: Database, reader: Known, now: datetime, wanted: Wanted) -> tuple[Page, Count]:
@@ -84,7 +84,7 @@ def search_and_count(db: Database, reader: Known, now: datetime, wanted: Wanted)
     _check(wanted)
     note_reading(db, reader, now, "search", asked(wanted))
     with snapshot(db) as tx:
-        return _page(tx, reader, wanted), _count(_plan(tx, reader, wanted))
+        return page_of(tx, reader, wanted), count_of(tx, reader, wanted)
 
 
 def asked(wanted: Wanted) -> dict[str, Any]:
@@ -110,7 +110,8 @@ def _check(wanted: Wanted) -> None:
         raise Invalid("A page is after one entry or before one, not both.", code="cursor")
 
 
-def _page(tx: Connection, reader: Known, wanted: Wanted) -> Page:
+def page_of(tx: Connection, reader: Known, wanted: Wanted) -> Page:
+    """The page, inside a transaction. The caller has put the reading on record."""
     if wanted.before is not None:
         return _page_before(tx, reader, wanted, wanted.before)
     plan = _plan(tx, reader, wanted)
@@ -261,7 +262,9 @@ def _walk(plan: Plan, start: Position, limit: int) -> tuple[list[Any], str | Non
     return found, None
 
 
-def _count(plan: Plan) -> Count:
+def count_of(tx: Connection, reader: Known, wanted: Wanted) -> Count:
+    """How many entries are wanted, wherever the page stands."""
+    plan = _plan(tx, reader, wanted)
     if not plan.is_few and not plan.asked:
         return Count(MOST_COUNTED, Counted.MORE_THAN)
     number = 0
