@@ -1,7 +1,6 @@
 """Monthly figures, as the city's statistics want them: plain numbers out of the signing requests of a month.
 
-A month is a month in the city's own time zone. A signing request belongs to the month it was submitted in, whatever
-became of it later, so that the figures of one month add up; what is still open is counted as open.
+A month is a month in the city's own time zone. What is counted, and how, stands in `counting`.
 """
 
 from __future__ import annotations
@@ -9,26 +8,21 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
-from statistics import median
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
-from signing_service.audit import Event
-from signing_service.credentials import State as CredentialState
+from signing_service import counting
+from signing_service.counting import Counts, Expiring, Span, Times
 from signing_service.db.engine import Database
-from signing_service.db.tables import credential, entry, signatory, signing_request
 from signing_service.errors import Invalid
-from signing_service.inspection import Known, is_within, note_reading, spreadsheet_cell
+from signing_service.inspection import Known, note_reading, snapshot, spreadsheet_cell
 
 MONTH = re.compile(r"(20[0-9]{2})-(0[1-9]|1[0-2])", re.ASCII)
 EXPIRING = timedelta(days=60)  # a certificate takes weeks to be renewed
-OPEN = ("pending", "signing", "finishing")
 
 
 @dataclass(frozen=True)
@@ -48,15 +42,10 @@ class Line:
     median_seconds: float | None
     p90_seconds: float | None
 
-
-@dataclass(frozen=True)
-class Expiring:
-    """An active credential whose certificate ends soon, or has ended."""
-
-    credential_id: str
-    agency_code: str
-    signatory: str | None
-    not_after: datetime
+    @classmethod
+    def of(cls, agency_code: str, document_type: str, counts: Counts, times: Times) -> Line:
+        return cls(agency_code, document_type, counts.submitted, **asdict(counts), median_seconds=times.median,
+                   p90_seconds=times.p90)
 
 
 @dataclass(frozen=True)
@@ -76,11 +65,10 @@ def monthly(db: Database, reader: Known, now: datetime, month: str, timezone: st
     """The figures of `month` (YYYY-MM) for the reader's agencies. Raises Invalid for what is no month."""
     begins, ends = bounds(month, timezone)
     note_reading(db, reader, now, "report", {"month": month})
-    with db.read() as tx:
-        lines = _lines(_requests(tx, begins, ends), reader)
-        turned_away = _turned_away(tx, reader, begins, ends)
-        expiring = _expiring(tx, reader, now)
-    return Monthly(month, timezone, begins, ends, lines, turned_away, expiring)
+    span = Span(begins, ends, reader)
+    with snapshot(db) as tx:
+        return Monthly(month, timezone, begins, ends, lines(tx, span), counting.refusals(tx, span).turned_away,
+                       counting.expiring(tx, reader, now + EXPIRING))
 
 
 def bounds(month: str, timezone: str) -> tuple[datetime, datetime]:
@@ -95,65 +83,22 @@ def bounds(month: str, timezone: str) -> tuple[datetime, datetime]:
     return first, last
 
 
-def _requests(tx: Connection, begins: datetime, ends: datetime) -> Sequence[Any]:
-    columns = (signing_request.c.agency_code, signing_request.c.document_type, signing_request.c.state,
-               signing_request.c.created_at, signing_request.c.ended_at)
-    return tx.execute(select(*columns).where(
-        signing_request.c.created_at >= begins, signing_request.c.created_at < ends)).all()
-
-
-def _lines(rows: Iterable[Any], reader: Known) -> tuple[Line, ...]:
-    groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for row in rows:
-        if is_within(reader, row.agency_code):
-            groups[row.agency_code, row.document_type].append(row)
-    return tuple(_line(agency, kind, found) for (agency, kind), found in sorted(groups.items()))
-
-
-def _line(agency: str, kind: str, rows: Sequence[Any]) -> Line:
-    states = [row.state for row in rows]
-    took = sorted((row.ended_at - row.created_at).total_seconds() for row in rows if row.state == "signed")
-    return Line(
-        agency_code=agency, document_type=kind, submitted=len(rows), signed=states.count("signed"),
-        refused=states.count("refused"), withdrawn=states.count("withdrawn"), expired=states.count("expired"),
-        denied=states.count("denied"), failed=states.count("failed"),
-        open=sum(states.count(state) for state in OPEN),
-        median_seconds=round(median(took), 3) if took else None, p90_seconds=percentile(took, 90),
-    )
-
-
-def percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """The nearest-rank percentile: the smallest value that so many per cent do not exceed. None of nothing."""
-    if not ordered:
-        return None
-    rank = -(-len(ordered) * percent // 100)  # rounded up, in whole numbers
-    return round(ordered[max(rank, 1) - 1], 3)
-
-
-def _turned_away(tx: Connection, reader: Known, begins: datetime, ends: datetime) -> int:
-    rows = tx.execute(
-        select(entry.c.agency_code, func.count().label("times"))
-        .where(entry.c.event == Event.SUBMIT_DENIED, entry.c.at >= begins, entry.c.at < ends)
-        .group_by(entry.c.agency_code)
-    ).all()
-    return sum(row.times for row in rows if is_within(reader, row.agency_code))
-
-
-def _expiring(tx: Connection, reader: Known, now: datetime) -> tuple[Expiring, ...]:
-    rows = tx.execute(
-        select(credential.c.id, credential.c.agency_code, credential.c.not_after, signatory.c.name)
-        .join(signatory, signatory.c.id == credential.c.signatory_id, isouter=True)
-        .where(credential.c.state == CredentialState.ACTIVE, credential.c.not_after < now + EXPIRING)
-        .order_by(credential.c.not_after, credential.c.id)
-    ).all()
-    return tuple(Expiring(row.id, row.agency_code, row.name, row.not_after) for row in rows
-                 if is_within(reader, row.agency_code))
+def lines(tx: Connection, span: Span) -> tuple[Line, ...]:
+    """What was submitted in the span, by agency and type of document."""
+    took = counting.times_by_agency_and_type(tx, span)
+    found = counting.by_agency_and_type(tx, span)
+    return tuple(Line.of(*key, counts, took.get(key, Times())) for key, counts in found.items())
 
 
 def as_csv(report: Monthly) -> str:
     """The lines of a report for a spreadsheet."""
+    return csv_of(report.lines)
+
+
+def csv_of(rows: Iterable[Line]) -> str:
+    """Lines for a spreadsheet."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow([each.name for each in fields(Line)])
-    writer.writerows([spreadsheet_cell(value) for value in astuple(line)] for line in report.lines)
+    writer.writerows([spreadsheet_cell(value) for value in astuple(line)] for line in rows)
     return text.getvalue()

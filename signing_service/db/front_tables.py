@@ -88,6 +88,7 @@ signing_request = Table(
     Index("ix_request_signatory", "signatory_id", "state", "id"),
     Index("ix_request_waiting", "signatory_id", "state", "urgency", "id"),
     Index("ix_request_batch", "batch_id", "id"),
+    Index("ix_request_created", "created_at"),           # figures of a period
     Index("ix_request_number", "number"),
     Index("ix_request_symbol", "symbol"),
     Index("ix_request_type", "document_type"),

@@ -66,18 +66,6 @@ def test_median_and_p90_are_of_what_was_signed(city: City) -> None:
     assert (line.median_seconds, line.p90_seconds) == (55, 90)
 
 
-PERCENTILES = {
-    "of nothing": ([], None), "of one": ([7.0], 7.0), "of two, the larger": ([1.0, 2.0], 2.0),
-    "of ten, the ninth": ([float(number) for number in range(1, 11)], 9.0),
-    "of eleven, the tenth": ([float(number) for number in range(1, 12)], 10.0),
-}
-
-
-@pytest.mark.parametrize(("values", "expected"), PERCENTILES.values(), ids=PERCENTILES.keys())
-def test_the_90th_percentile(values: list[float], expected: float | None) -> None:
-    assert reports.percentile(values, 90) == expected
-
-
 def test_a_month_is_one_of_the_citys_own_time_zone(city: City) -> None:
     """Seven hours east of UTC: the last evening of October in UTC is November already."""
     person = city.official()

@@ -126,6 +126,7 @@ def indexes() -> None:
     op.create_index("ix_credential_fingerprint", "credential", ["fingerprint"])
     op.create_index("ix_request_waiting", "signing_request", ["signatory_id", "state", "urgency", "id"])
     op.create_index("ix_request_batch", "signing_request", ["batch_id", "id"])
+    op.create_index("ix_request_created", "signing_request", ["created_at"])
     op.create_index("ix_request_number", "signing_request", ["number"])
     op.create_index("ix_request_symbol", "signing_request", ["symbol"])
     op.create_index("ix_request_type", "signing_request", ["document_type"])
@@ -136,7 +137,7 @@ def indexes() -> None:
 INDEXES = (
     ("ix_credential_serial", "credential"), ("ix_credential_fingerprint", "credential"),
     ("ix_request_waiting", "signing_request"), ("ix_request_batch", "signing_request"),
-    ("ix_request_number", "signing_request"),
+    ("ix_request_created", "signing_request"), ("ix_request_number", "signing_request"),
     ("ix_request_symbol", "signing_request"), ("ix_request_type", "signing_request"),
     ("ix_entry_credential", "entry"), ("ix_entry_outcome", "entry"),
 )
