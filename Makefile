@@ -4,7 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WORKERS ?= 2
+# Processes of tests, on two cores: they wait a third of their time, for other processes, leases and browsers.
+WORKERS ?= 3
+# A file stays in one process; tests/conftest.py puts the long files first.
+TOGETHER = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # PROBE:PACKAGE; a package is installed when its probe is not there (.ci/install-missing)
 FOR_DEMO := softhsm2-util:softhsm2 pdfsig:poppler-utils qpdf:qpdf openssl:openssl \
@@ -43,7 +46,7 @@ run: $(READY) ## The same server, kept running: what to type, and a QR code to s
 
 test: $(READY) ## All tests, with a real SoftHSM, SQLite and PostgreSQL
 	@.ci/install-missing $(FOR_TESTS)
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -q $(TOGETHER)
 
 lint: $(READY) ## Style, types, and which package may import which
 	@$(BIN)/ruff check
@@ -53,7 +56,7 @@ lint: $(READY) ## Style, types, and which package may import which
 check: lint ## Everything that must hold: lint, and all tests with none skipped and their coverage
 	@.ci/install-missing $(FOR_TESTS)
 	@$(BIN)/coverage erase
-	@SIGNING_TESTS_MUST_RUN=1 $(BIN)/coverage run -m pytest -q -n $(WORKERS) --dist loadfile
+	@SIGNING_TESTS_MUST_RUN=1 $(BIN)/coverage run -m pytest -q $(TOGETHER)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
 

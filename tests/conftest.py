@@ -1,16 +1,58 @@
-"""What holds for every test: nothing goes out into the world, and in CI nothing is skipped."""
+"""What holds for every test: nothing goes out into the world, in CI nothing is skipped, and the long ones go first."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import socket
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+# With `--dist loadfile` a file runs in one process: a long one that comes last runs alone. The order within a file
+# stays; behind the browsers and these the order of the files is anybody's.
+LONG_FILES = (
+    "crash/test_main_path.py", "readme/test_readme.py", "conformance/test_producers.py", "cli/test_device.py",
+    "conformance/test_device_log.py", "pdf/test_pool.py", "architecture/test_boundary.py", "pdf/test_bombs.py",
+    "tlog/test_campaign.py", "signer/test_two_signers.py", "signer/test_process.py", "signer/test_keeping.py",
+    "hsm/test_faults.py", "signer/test_life.py", "signer/test_codes.py", "signer/test_batches.py",
+)
+HERE = Path(__file__).parent
 NO_SKIPS = "SIGNING_TESTS_MUST_RUN"  # set by `make check`: a missing device or database fails instead of hiding
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, then all others as they were."""
+    place = {HERE / name: number for number, name in enumerate(LONG_FILES, start=1)}
+    assert all(path.exists() for path in place), "LONG_FILES names a file that is not there"
+    with_browser = HERE / "browser"
+    items.sort(key=lambda item: 0 if with_browser in item.path.parents else place.get(item.path, len(place) + 1))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None]:
+    """Tests marked `uncounted` run without the tracing that counts lines: it doubles the time of every call."""
+    if item.get_closest_marker("uncounted") is None or item.get_closest_marker("counted") is not None:
+        yield
+        return
+    with _uncounted():
+        yield
+
+
+@contextmanager
+def _uncounted() -> Iterator[None]:
+    counting = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+    if counting is not None:
+        counting.stop()
+    try:
+        yield
+    finally:
+        if counting is not None:
+            counting.start()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -138,6 +138,7 @@ def test_without_roots_and_pins_nothing_is_believed() -> None:
         check(good(), Demand(IMPRINT, "sha256", (), nonce=77), NOW)
 
 
+@pytest.mark.uncounted
 def test_no_damaged_token_is_believed_and_none_raises_anything_else() -> None:
     """Every byte of a token either matters (refused) or cannot be reached by the checks because nobody signs it."""
     token, draw = good(certificates=(TSA.certificate,)), random.Random(3161)

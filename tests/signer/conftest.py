@@ -12,7 +12,7 @@ from tests.support.city import City, Clock, runtime
 from tests.support.memory_device import MemoryDevice
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.uncounted)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return databases.sqlite(tmp_path) if request.param == "sqlite" else databases.postgresql()
 

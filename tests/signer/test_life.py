@@ -275,7 +275,7 @@ def dying(*_: object) -> None:
     raise Death
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.uncounted(Life.TestCase)
 TestLife.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize=not FULL,
     suppress_health_check=list(HealthCheck))

@@ -25,6 +25,8 @@ from signing_service.wire import messages as m
 from tests.support.city import City, runtime
 from tests.support.memory_device import MemoryDevice
 
+pytestmark = pytest.mark.counted  # who wins a race, and how, differs
+
 PEOPLE, DOCUMENTS = 20, 8  # each person confirms each document at both signers; a tenth lost race would lock
 
 

@@ -212,6 +212,7 @@ def test_lines_that_are_strangers_are_named_where_they_stand() -> None:
     assert names(report) == [(Kind.INSERTED, 5, 5)]
 
 
+@pytest.mark.uncounted
 @given(st.lists(st.integers(0, 23), min_size=0, max_size=24))
 @settings(deadline=None, max_examples=300)
 def test_nothing_but_the_covered_entries_in_their_order_is_sound(picks: list[int]) -> None:
@@ -355,6 +356,7 @@ def peak_of_reading(count: int, log: Exported) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.uncounted
 def test_memory_does_not_grow_with_the_log() -> None:
     small, large = a_log(1_000, 1_000), a_log(5_000, 5_000)
     few, many = peak_of_reading(1_000, small), peak_of_reading(5_000, large)
