@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.browser import Chromium
+from signing_service.front.web.visitors import PHONE as PHONE_COOKIE
+from tests.support.browser import SIGHTS, Chromium, Sight
 from tests.support.town import LiveStage, Town
+from tests.support.town_officials import Official, Visits
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +34,17 @@ def town(stage: LiveStage, tmp_path: Path) -> Iterator[Town]:
     with Town.open(stage, tmp_path) as made:
         yield made
         made.world.check()
+
+
+@pytest.fixture
+def visits(chromium: Chromium, town: Town) -> Visits:
+    """Somebody whose phone is enrolled already."""
+
+    @contextmanager
+    def opened(sight: Sight = SIGHTS[0], **more: Any) -> Iterator[Official]:
+        with chromium.visits(sight.glass, town.url, language=sight.language, **more) as visitor:
+            official = Official(visitor, town, town.official())
+            visitor.carries(PHONE_COOKIE, town.phone(official.person))
+            yield official
+
+    return opened

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from signing_service.front.web.visitors import PHONE as PHONE_COOKIE
 from tests.support.browser import EVERY_SIGHT, SIGHTS, Chromium, Sight
 from tests.support.other_readers import poppler_says
 from tests.support.town import Town
-from tests.support.town_officials import Official
-
-Visits = Callable[..., AbstractContextManager[Official]]
-
-
-@pytest.fixture
-def visits(chromium: Chromium, town: Town) -> Visits:
-    """Somebody whose phone is enrolled already."""
-
-    @contextmanager
-    def opened(sight: Sight = SIGHTS[0], **more: Any) -> Iterator[Official]:
-        with chromium.visits(sight.glass, town.url, language=sight.language, **more) as visitor:
-            official = Official(visitor, town, town.official())
-            visitor.carries(PHONE_COOKIE, town.phone(official.person))
-            yield official
-
-    return opened
+from tests.support.town_officials import Official, Visits
 
 
 @pytest.mark.parametrize("sight", EVERY_SIGHT, ids=str)

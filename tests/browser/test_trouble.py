@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -13,24 +11,7 @@ from signing_service.front.web.visitors import PHONE as PHONE_COOKIE
 from signing_service.wire import messages as m
 from tests.support.browser import DESKTOP, PHONE, SIGHTS, Chromium, Sight
 from tests.support.town import Town
-from tests.support.town_officials import Official
-
-Visits = Callable[..., AbstractContextManager[Official]]
-
-
-@pytest.fixture
-def visits(chromium: Chromium, town: Town) -> Visits:
-    """Somebody whose phone is enrolled already."""
-
-    @contextmanager
-    def opened(sight: Sight = SIGHTS[0], **more: Any) -> Iterator[Official]:
-        with chromium.visits(sight.glass, town.url, language=sight.language, **more) as visitor:
-            official = Official(visitor, town, town.official())
-            visitor.carries(PHONE_COOKIE, town.phone(official.person))
-            yield official
-
-    return opened
-
+from tests.support.town_officials import Official, Visits
 
 # ------------------------------------------------------------------------------------------------------- the network
 
@@ -93,7 +74,7 @@ def test_a_wrong_code_says_how_many_tries_are_left_until_there_are_none(
             official.visitor.sees("error.tries-left", n=left)
         official.confirms(town.wrong_code(official.person))
         official.confirms(town.code(official.person))
-        official.visitor.sees("error.locked")
+        official.visitor.sees("error.code-locked")
         official.visitor.looks("locked")
     assert town.sees(made)["state"] == "pending"
 
@@ -115,9 +96,10 @@ def test_what_expired_while_it_was_looked_at_is_not_signed(visits: Visits, town:
         made = town.submits(official.person)
         official.opens(made)
         town.world.clock.forward(73 * 3600)
-        official.confirms(town.code(official.person))
-        official.visitor.page.wait_for_url("**/results?*")
-        official.visitor.looks("expired-meanwhile")
+        with official.visitor.told(409):
+            official.confirms(town.code(official.person))
+            official.visitor.sees("error.already-expired")
+            official.visitor.looks("expired-meanwhile")
     assert town.world.count("signature") == 0
 
 

@@ -95,7 +95,11 @@ class Chromium:
         context.set_default_timeout(PATIENCE)
         try:
             visitor = Visitor(context, glass, base_url, language, script)
-            yield visitor
+            try:
+                yield visitor
+            except Exception as error:
+                error.add_note(visitor.tells())
+                raise
             visitor.closes()
         finally:
             context.close()
@@ -253,6 +257,10 @@ class Visitor:
             return
         if response.headers.get("content-type", "").startswith("text/html"):
             self.troubles += [f"{where}: {problem}" for problem in unguarded(response.headers)]
+
+    def tells(self) -> str:
+        """Where the visitor was and what was wrong there, for whoever reads of a story that broke off."""
+        return "\n".join([self.page.url, self.page.locator("body").inner_text()[:2000], *self.troubles])
 
     def closes(self) -> None:
         """AssertionError that names everything that went wrong."""

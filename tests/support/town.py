@@ -31,7 +31,7 @@ from signing_service.front.patience import PatientProtocol
 from signing_service.pdf import Pool
 from signing_service.wire import messages as m
 from tests.support.city import POLICY, secret_of
-from tests.support.world import Stage, World, told
+from tests.support.world import Stage, World, plan, told
 
 T = TypeVar("T")
 LONGEST = 60.0  # seconds for anything asked of the loop
@@ -79,6 +79,7 @@ class Town:
         self.world, self.url = world, url
         self.operator = Townsman(world.city.operator.id, "Operator", seed=world.city.operator.secret)
         self.office = world.client()
+        self._submitted = 0
 
     @classmethod
     @contextmanager
@@ -130,7 +131,9 @@ class Town:
     # -------------------------------------------------------------------------------------------- documents
 
     def submits(self, person: Townsman, document: bytes | None = None, **fields: str) -> dict[str, Any]:
-        """The document system submits a document for somebody; the signing request as it sees it."""
+        """The document system submits a document, another one each time; the signing request as it sees it."""
+        self._submitted += 1
+        document = plan(f"document {self._submitted}") if document is None else document
         return told(self.office.tries_to_submit(person.id, document, **fields), 201)
 
     def sees(self, made: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +18,8 @@ from playwright.sync_api import Locator
 from tests.support.browser import Visitor
 from tests.support.city import secret_of
 from tests.support.town import Townsman
+
+Visits = Callable[..., AbstractContextManager["Official"]]  # the fixture in tests/browser/conftest.py
 
 
 class Codes(Protocol):
