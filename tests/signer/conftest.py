@@ -13,8 +13,12 @@ from tests.support.memory_device import MemoryDevice
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.uncounted)])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return databases.sqlite(tmp_path) if request.param == "sqlite" else databases.postgresql()
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield databases.sqlite(tmp_path)
+        return
+    with databases.lent_postgresql() as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -113,6 +113,16 @@ def fresh_database(*, durable: bool = False, like: str | None = None) -> str:
     return server.url(name)
 
 
+def renamed(url: str) -> str:
+    """The same database under a new name. Whoever is still connected is put out, and does not find it again."""
+    old, new = urlsplit(url).path.removeprefix("/"), f"test_{os.getpid()}_{next(_numbers)}"
+    server = cluster(durable=False)
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (old,))
+        connection.execute(f'ALTER DATABASE "{old}" RENAME TO "{new}"')
+    return server.url(new)
+
+
 def as_role(url: str, role: str) -> str:
     """The same database for another role; the cluster trusts its own socket."""
     return url.replace(f"//{OWNER}@", f"//{role}@", 1)
