@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -24,6 +24,7 @@ from signing_service.counting import Composition, Counts, Expiring, Refusals, Sp
 from signing_service.db.engine import Database
 from signing_service.errors import Invalid, NotFound
 from signing_service.inspection import Known, Reader, is_within, note_reading, snapshot, spreadsheet_cell
+from signing_service.people import agency_names
 from signing_service.reports import Line
 
 LONGEST = 366      # days
@@ -111,6 +112,7 @@ class Figures:
     lines: tuple[Line, ...]
     soon: Soon
     expiring: tuple[Expiring, ...]
+    names: Mapping[str, str]  # of agencies
 
     @property
     def agencies(self) -> tuple[Group, ...]:
@@ -158,7 +160,8 @@ def figures(
             period=period, agency=agency, total=reduce(add, days.values()), times=counting.times(tx, span),
             composition=counting.composition(tx, span), refusals=counting.refusals(tx, span),
             days=tuple(Group(day.isoformat(), counts) for day, counts in days.items()),
-            lines=reports.lines(tx, span), soon=_soon(expiring, now), expiring=expiring)
+            lines=reports.lines(tx, span), soon=_soon(expiring, now), expiring=expiring,
+            names=agency_names(tx))
 
 
 def _days(count: int) -> timedelta:

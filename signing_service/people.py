@@ -62,6 +62,11 @@ def find_agency(tx: Connection, code: str) -> Agency:
     return Agency(**_one(tx, select(agency).where(agency.c.code == code), f"There is no agency {code!r}."))
 
 
+def agency_names(tx: Connection) -> dict[str, str]:
+    """What each agency is called, by its code."""
+    return {row.code: row.name for row in tx.execute(select(agency.c.code, agency.c.name))}
+
+
 def find_signatory(tx: Connection, name: str) -> Signatory:
     """By id or by the city's own reference."""
     row = _one(tx, select(signatory).where(or_(signatory.c.id == name, signatory.c.reference == name)),
