@@ -80,15 +80,21 @@ async def live() -> JSONResponse:
 @router.get("/readyz", summary="Everything that signing needs answers", response_class=JSONResponse,
             responses={503: {"description": "Something does not; the answer says what."}})
 async def ready(request: Request, rt: Held) -> JSONResponse:
-    kept = request.app.state
-    if not hasattr(kept, "readiness"):
-        kept.readiness = Readiness()
-    answers = await kept.readiness.of(rt)
+    answers = await known(request, rt)
     is_ready = all(answer.ok for answer in answers.values())
     return JSONResponse({
         "status": "ok" if is_ready else "unavailable",
         "dependencies": {name: {"ok": answer.ok, "detail": answer.detail} for name, answer in answers.items()},
     }, 200 if is_ready else 503)
+
+
+async def known(request: Request, rt: Runtime) -> Mapping[str, Answer]:
+    """How every dependency stands, at most `REMEMBERED` seconds old."""
+    kept = request.app.state
+    if not hasattr(kept, "readiness"):
+        kept.readiness = Readiness()
+    answers: Mapping[str, Answer] = await kept.readiness.of(rt)
+    return answers
 
 
 @router.get("/metrics", summary="Prometheus text", response_class=Response,

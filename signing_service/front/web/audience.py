@@ -46,6 +46,16 @@ SCREENS: Mapping[str, Audience] = MappingProxyType({
     "console_home": Audience.STAFF,
     "password_form": Audience.STAFF,
     "password": Audience.STAFF,
+
+    "desk_home": Audience.OPERATOR,
+    "desk_people": Audience.OPERATOR,
+    "desk_person": Audience.OPERATOR,
+    "desk_enrol_form": Audience.OPERATOR,
+    "desk_enrol": Audience.OPERATOR,
+    "desk_link_form": Audience.OPERATOR,
+    "desk_link": Audience.OPERATOR,
+    "desk_act_form": Audience.OPERATOR,
+    "desk_act": Audience.OPERATOR,
 })
 
 
