@@ -17,9 +17,10 @@ from typing import Any
 from cryptography import x509
 from sqlalchemy import ColumnElement, Connection, exists, false, func, or_, select
 
-from signing_service.db.tables import credential, entry, signing_request
+from signing_service.db.tables import agency, client, credential, entry, signatory, signing_request
 from signing_service.errors import Invalid
 from signing_service.inspection import EVERY_AGENCY, PAGE, Known, is_below
+from signing_service.naming import ids_of
 
 MOST_IDS = 1_000  # signing requests that are named one by one; of more each entry is asked whose it is
 SERIAL = re.compile(r"[0-9a-f]{1,80}")
@@ -35,6 +36,7 @@ class Order(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """Which entries. `begins` is the first moment, `ends` the first one after; `agency` takes those below with it.
+    Agencies, signatories and clients are named by code or id, or by name; signatories also by the city's reference.
 
     `digest` is a document's, as it was submitted or as it was signed. `certificate` is a serial number in
     hexadecimal or a SHA-256 fingerprint, with or without colons and blanks. `after` is what the page before gave as
@@ -124,15 +126,22 @@ Filter = Leading | OfDocuments | Between
 
 def filters_of(tx: Connection, reader: Known, wanted: Wanted) -> tuple[Filter, ...]:
     """Every condition, and the reader's scope. Those that usually leave least come first."""
-    found = [*_documents(tx, wanted), *_same(wanted), *_agencies(tx, reader, wanted.agency)]
+    found = [*_documents(tx, wanted), *_people(tx, wanted), *_same(wanted), *_agencies(tx, reader, wanted.agency)]
     if wanted.begins is not None or wanted.ends is not None:
         found.append(Between(wanted.begins, wanted.ends))
     return tuple(found)
 
 
+def _people(tx: Connection, wanted: Wanted) -> Iterator[Among]:
+    """By id, name or reference; several people may have one name."""
+    if wanted.signatory is not None:
+        yield Among("signatory_id", ids_of(tx, signatory, wanted.signatory))
+    if wanted.client is not None:
+        yield Among("client_id", ids_of(tx, client, wanted.client))
+
+
 def _same(wanted: Wanted) -> Iterator[Among]:
-    named = {"signatory_id": wanted.signatory, "client_id": wanted.client, "event": wanted.event,
-             "outcome": wanted.outcome}
+    named = {"event": wanted.event, "outcome": wanted.outcome}
     return (Among(column, (value,)) for column, value in named.items() if value is not None)
 
 
@@ -178,10 +187,17 @@ def _agencies(tx: Connection, reader: Known, wanted: str | None) -> Iterator[Amo
         return
     tops: list[Callable[[str], bool]] = []
     if wanted is not None:
-        tops.append(lambda code: is_below(code, wanted))
+        named = _named(tx, wanted)
+        tops.append(lambda code: any(is_below(code, each) for each in named))
     if EVERY_AGENCY not in reader.agencies:
         tops.append(lambda code: any(is_below(code, own) for own in reader.agencies))
     yield Among("agency_code", tuple(code for code in _codes(tx) if all(below(code) for below in tops)))
+
+
+def _named(tx: Connection, wanted: str) -> tuple[str, ...]:
+    """A code, or the code of an agency with this name."""
+    found = tx.execute(select(agency.c.code).where(agency.c.name == wanted)).scalars()
+    return (wanted, *found)
 
 
 def _codes(tx: Connection) -> list[str]:
@@ -222,7 +238,8 @@ def credentials_of(tx: Connection, certificate: str) -> tuple[str, ...]:
 def _not_yet_indexed(tx: Connection, serial: str, fingerprint: str) -> Iterator[str]:
     """Certificates from before these columns are read themselves."""
     for row in tx.execute(select(credential.c.id, credential.c.certificate).where(
-            credential.c.fingerprint.is_(None), credential.c.certificate.is_not(None))):
+            or_(credential.c.serial.is_(None), credential.c.fingerprint.is_(None)),
+            credential.c.certificate.is_not(None))):
         if hashlib.sha256(row.certificate).hexdigest() == fingerprint or _serial(row.certificate) == serial:
             yield row.id
 

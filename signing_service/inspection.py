@@ -53,14 +53,15 @@ class Entry:
     leaf_hash: str
     body: dict[str, Any]
     disagrees: tuple[str, ...]
+    text: str = ""  # the body as it is stored: these bytes are the leaf
 
     @classmethod
     def of_row(cls, row: Any) -> Entry:
         leaf = tree.leaf_hash(row.body.encode()).hex()
         try:
-            return cls(row.id, row.leaf_index, leaf, json.loads(row.body), tuple(disagreements(row)))
+            return cls(row.id, row.leaf_index, leaf, json.loads(row.body), tuple(disagreements(row)), row.body)
         except (ValueError, AttributeError):  # somebody damaged the text: show that, and not an error
-            return cls(row.id, row.leaf_index, leaf, {}, ("body",))
+            return cls(row.id, row.leaf_index, leaf, {}, ("body",), row.body)
 
 
 def get(db: Database, reader: Known, now: datetime, entry_id: str) -> Entry:

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, or_, select
 
 from signing_service.db.engine import Database
 from signing_service.db.tables import agency, auditor, client, operator, signatory, signing_request
-from signing_service.inspection import Entry
+from signing_service.inspection import Entry, Known, is_within
 
+MOST_OFFERED = 1_000
 PEOPLE = {"sg": signatory, "cl": client, "op": operator, "au": auditor}
 
 
@@ -45,6 +46,33 @@ class Names:
         """The kind of an entry's actor, and its name or id: `person:sg_…` is ("person", "Nguyễn Văn An")."""
         kind, _, who = actor.partition(":")
         return kind, self.people.get(who, who)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a search form offers: agencies that the reader may see, as (code, name), and the names of systems."""
+
+    agencies: tuple[tuple[str, str], ...]
+    clients: tuple[str, ...]
+
+
+def choices(db: Database, reader: Known) -> Choices:
+    """At most `MOST_OFFERED` of each: a form is no register."""
+    with db.read() as tx:
+        agencies = tx.execute(select(agency.c.code, agency.c.name).order_by(agency.c.code))
+        seen = [(row.code, row.name) for row in agencies if is_within(reader, row.code)]
+        clients = tx.execute(select(client.c.name).where(client.c.role == "submitter").order_by(client.c.name)
+                             .limit(MOST_OFFERED)).scalars()
+        return Choices(tuple(seen[:MOST_OFFERED]), tuple(dict.fromkeys(clients)))
+
+
+def ids_of(tx: Connection, table: Table, text: str) -> tuple[str, ...]:
+    """Whom somebody means by an id, a name or a person's reference; the text itself where there is nobody."""
+    same = [table.c.id == text, table.c.name == text]
+    if "reference" in table.c:
+        same.append(table.c.reference == text)
+    found = tuple(tx.execute(select(table.c.id).where(or_(*same)).order_by(table.c.id).limit(MOST_OFFERED)).scalars())
+    return found or (text,)
 
 
 def names_in(db: Database, entries: Iterable[Entry]) -> Names:

@@ -14,7 +14,15 @@ from signing_service.front import audit_routes, batch_routes, health, problems, 
 from signing_service.front.callers import Guarded, include, permission_of
 from signing_service.front.limits import Bounds, Crowd, Envelope, Uploads
 from signing_service.front.runtime import Runtime
-from signing_service.front.web import asset_pages, audience, desk_pages, session_pages
+from signing_service.front.web import (
+    asset_pages,
+    audience,
+    console_pages,
+    desk_pages,
+    figures_pages,
+    session_pages,
+    trust_pages,
+)
 
 VERSION = "1.0.0"  # of the description; /api/v1 only grows
 ABOUT = """Sign documents with keys that never leave an HSM, each time with the signatory's own one-time code.
@@ -40,7 +48,10 @@ ROUTERS = (
 )
 
 
-SCREENS = (asset_pages.router, session_pages.router, desk_pages.router)
+SCREENS = (
+    asset_pages.router, console_pages.router, session_pages.router, figures_pages.router, trust_pages.router,
+    desk_pages.router,
+)
 
 
 def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:

@@ -47,6 +47,18 @@ SCREENS: Mapping[str, Audience] = MappingProxyType({
     "password_form": Audience.STAFF,
     "password": Audience.STAFF,
 
+    "figures": Audience.AUDITOR,
+    "figures_print": Audience.AUDITOR,
+    "figures_csv": Audience.AUDITOR,
+    "figures_jsonl": Audience.AUDITOR,
+
+    "trust": Audience.AUDITOR,
+    "proof_newest": Audience.AUDITOR,
+    "proof_checkpoint": Audience.AUDITOR,
+    "proof_note": Audience.AUDITOR,
+    "proof_consistency": Audience.AUDITOR,
+    "proof_inclusion": Audience.AUDITOR,
+
     "desk_home": Audience.OPERATOR,
     "desk_people": Audience.OPERATOR,
     "desk_person": Audience.OPERATOR,
@@ -56,6 +68,14 @@ SCREENS: Mapping[str, Audience] = MappingProxyType({
     "desk_link": Audience.OPERATOR,
     "desk_act_form": Audience.OPERATOR,
     "desk_act": Audience.OPERATOR,
+
+    "console_search": Audience.AUDITOR,
+    "console_export": Audience.AUDITOR,
+    "console_entry": Audience.AUDITOR,
+    "console_story": Audience.AUDITOR,
+    "console_evidence": Audience.AUDITOR,
+    "console_document_form": Audience.AUDITOR,
+    "console_document": Audience.AUDITOR,            # looked at and not kept
 })
 
 
@@ -79,6 +99,8 @@ class Screen(APIRoute):
                 return mistakes.page_of(request, problems.of_validation(error.errors()))
             except SigningError as error:
                 return mistakes.page_of(request, error)
+            finally:
+                await request.close()  # files of a form that was read, whatever became of it
 
         return shown
 
