@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, or_, select
 
 from signing_service.audit import StoredTiles, disagreements
 from signing_service.db.engine import Database
 from signing_service.db.tables import checkpoint, entry, log_key
-from signing_service.errors import Invalid, Unavailable
+from signing_service.errors import Invalid, NotFound, Unavailable
 from signing_service.inspection import CHUNK, Known, entry_row, note_reading, snapshot, stored_line
 from signing_service.tlog import note, tiles, tree
 from signing_service.tlog.verify import Report, verify_entries, verify_log, verify_range
+
+HISTORY = 25  # checkpoints on a page
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,33 @@ class Inclusion:
     size: int
     root: str
     proof: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Included:
+    """An entry's exact text, and the proof that it is in the log: who has both can compute the rest."""
+
+    text: str
+    inclusion: Inclusion
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A checkpoint as it was signed. `note` is what is verified; the rest is told for finding one's way."""
+
+    id: str
+    size: int
+    root: str
+    at: datetime
+    note: str
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """A page of checkpoints, the newest first. `older` is where the next page begins, None on the last one."""
+
+    shown: tuple[Signed, ...]
+    older: str | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +88,44 @@ def latest_checkpoint(tx: Connection) -> Any | None:
         select(checkpoint).order_by(checkpoint.c.size.desc(), checkpoint.c.id.desc()).limit(1)).first()
 
 
+def checkpoints(db: Database, begin: str | None = None) -> Checkpoints:
+    """Checkpoints as they were signed, from the newest or from `begin` on. NotFound for what is no checkpoint.
+
+    They say nothing about anybody, so that looking at them is not on record.
+    """
+    with db.read() as tx:
+        query = select(checkpoint).order_by(checkpoint.c.size.desc(), checkpoint.c.id.desc()).limit(HISTORY + 1)
+        if begin is not None:
+            row = _checkpoint(tx, begin)
+            query = query.where(or_(checkpoint.c.size < row.size,
+                                    and_(checkpoint.c.size == row.size, checkpoint.c.id <= row.id)))
+        rows = tx.execute(query).all()
+    return Checkpoints(tuple(map(_signed, rows[:HISTORY])), rows[HISTORY].id if len(rows) > HISTORY else None)
+
+
+def newest(db: Database) -> Signed:
+    """The newest checkpoint. Unavailable where the log has none yet."""
+    with db.read() as tx:
+        return _signed(newest_checkpoint(tx))
+
+
+def get_checkpoint(db: Database, checkpoint_id: str) -> Signed:
+    """One of them. NotFound for what is no checkpoint."""
+    with db.read() as tx:
+        return _signed(_checkpoint(tx, checkpoint_id))
+
+
+def _checkpoint(tx: Connection, checkpoint_id: str) -> Any:
+    row = tx.execute(select(checkpoint).where(checkpoint.c.id == checkpoint_id)).first()
+    if row is None:
+        raise NotFound("There is no such checkpoint.")
+    return row
+
+
+def _signed(row: Any) -> Signed:
+    return Signed(row.id, int(row.size), bytes(row.root).hex(), row.at, str(row.note))
+
+
 def checkpoint_note(db: Database) -> str:
     """The newest checkpoint, a signed note: to be kept somewhere else."""
     with db.read() as tx:
@@ -75,6 +142,11 @@ def prove_inclusion(
     db: Database, reader: Known, now: datetime, entry_id: str, size: int | None = None
 ) -> Inclusion:
     """The proof under the checkpoint of `size` entries, or the newest. Unavailable while the entry has no place."""
+    return prove_entry(db, reader, now, entry_id, size).inclusion
+
+
+def prove_entry(db: Database, reader: Known, now: datetime, entry_id: str, size: int | None = None) -> Included:
+    """The same together with the entry's text, for who computes the leaf hash alone."""
     note_reading(db, reader, now, "inclusion", {"entry": entry_id[:40]})
     with snapshot(db) as tx:
         row = entry_row(tx, reader, entry_id)
@@ -85,7 +157,8 @@ def prove_inclusion(
         proof = tree.inclusion_proof(row.leaf_index, under, node_at)
         root = tree.root_at(under, node_at)
     leaf = tree.leaf_hash(row.body.encode())
-    return Inclusion(row.id, row.leaf_index, leaf.hex(), under, root.hex(), tuple(step.hex() for step in proof))
+    return Included(str(row.body), Inclusion(
+        row.id, row.leaf_index, leaf.hex(), under, root.hex(), tuple(step.hex() for step in proof)))
 
 
 def prove_consistency(db: Database, old: int, new: int | None = None) -> Consistency:
