@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from signing_service.front.web.visitors import PHONE as PHONE_COOKIE
-from tests.support.browser import SIGHTS, Chromium, Sight
+from signing_service.front.web.visitors import SESSION
+from tests.support.browser import SIGHTS, STAFF_SIGHTS, Chromium, Sight
 from tests.support.town import LiveStage, Town
 from tests.support.town_officials import Official, Visits
+from tests.support.town_staff import PASSWORD, Auditor, Staff, Works
 
 
 @pytest.fixture(scope="module")
@@ -46,5 +48,19 @@ def visits(chromium: Chromium, town: Town) -> Visits:
             official = Official(visitor, town, town.official())
             visitor.carries(PHONE_COOKIE, town.phone(official.person))
             yield official
+
+    return opened
+
+
+@pytest.fixture
+def works(chromium: Chromium, town: Town) -> Works:
+    """An auditor or an operator who is signed in."""
+
+    @contextmanager
+    def opened(role: type[Staff], sight: Sight = STAFF_SIGHTS[0]) -> Iterator[Any]:
+        person = town.auditor() if role is Auditor else town.operator
+        with chromium.visits(sight.glass, town.url, language=sight.language) as visitor:
+            visitor.carries(SESSION, town.session(person, PASSWORD))
+            yield role(visitor, town, person)
 
     return opened

@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +25,10 @@ import pyotp
 import uvicorn
 from starlette.types import ASGIApp
 
-from signing_service import phones
+from signing_service import accounts, confirmation, phones
+from signing_service.confirmation import Shown
 from signing_service.db.migrate import upgrade
+from signing_service.errors import SigningError
 from signing_service.front.patience import PatientProtocol
 from signing_service.pdf import Pool
 from signing_service.wire import messages as m
@@ -104,6 +106,20 @@ class Town:
         """An auditor by an operator's act, without seed or password yet."""
         return Townsman(self.world.city.acts(m.AddAuditor(name, agencies))[0].id, name)
 
+    def locks(self, person: Townsman) -> None:
+        """Wrong codes on somebody's phone, until no more are taken."""
+        rt, run, made = self.world.rt, self.world.stage.run, self.submits(person)
+        official = run(phones.official_of(rt, self.phone(person)))
+        for _ in range(5):
+            with suppress(SigningError):
+                run(confirmation.confirm_shown(
+                    rt, official, [Shown(made["id"], made["document_digest"])], self.wrong_code(person)))
+
+    def alarms(self, person: Townsman, made: dict[str, Any]) -> None:
+        """`This was not me`, from a phone without a screen."""
+        rt, run = self.world.rt, self.world.stage.run
+        run(phones.not_me(rt, run(phones.official_of(rt, self.phone(person))), made["id"]))
+
     def ticket(self, person: Townsman, *, hours: int = 72, keeps_others: bool = False) -> str:
         """The path that an operator hands out; good once."""
         token = self.world.city.acts(m.IssueTicket(person.id, hours, keeps_others))[0].data
@@ -116,6 +132,14 @@ class Town:
         person.seed = secret_of(made.uri)
         self.world.stage.run(phones.complete(rt, made.cookie, self.code(person)))
         return made.cookie
+
+    def session(self, person: Townsman, password: str) -> str:
+        """Give an auditor or operator a password without a screen; the cookie of their first session."""
+        rt, token, browser = self.world.rt, self.ticket(person).removeprefix("/enrol/"), "0" * 64
+        made = self.world.stage.run(accounts.open_enrolment(rt, token, browser, "127.0.0.1"))
+        person.seed = secret_of(made.uri) if made.uri else person.seed
+        code = self.code(person)
+        return self.world.stage.run(accounts.complete_enrolment(rt, token, browser, person.id, password, code))[1]
 
     def code(self, person: Townsman) -> str:
         """A code that was never used: time moves on by one step."""
@@ -135,6 +159,13 @@ class Town:
         self._submitted += 1
         document = plan(f"document {self._submitted}") if document is None else document
         return told(self.office.tries_to_submit(person.id, document, **fields), 201)
+
+    def signs(self, person: Townsman, *requests: dict[str, Any]) -> None:
+        """Confirm documents on a phone without a screen."""
+        rt, run = self.world.rt, self.world.stage.run
+        official = run(phones.official_of(rt, self.phone(person)))
+        shown = [Shown(each["id"], each["document_digest"]) for each in requests]
+        run(confirmation.confirm_shown(rt, official, shown, self.code(person)))
 
     def sees(self, made: dict[str, Any]) -> dict[str, Any]:
         return self.office.sees(made)

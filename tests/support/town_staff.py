@@ -7,13 +7,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 from tests.support.browser import Visitor
 from tests.support.city import secret_of
 from tests.support.town import Town, Townsman
 
+Works = Callable[..., AbstractContextManager[Any]]  # the fixture in tests/browser/conftest.py
 PASSWORD = "mùa thu Hà Nội có gió heo may"
 
 
@@ -68,6 +72,41 @@ class Staff:
 class Auditor(Staff):
     """Reads everything, changes nothing."""
 
+    def searches(self, **conditions: str) -> None:
+        """Fill in the form, where it has to be opened first, and send it."""
+        page = self.visitor.page
+        self.visitor.opens("/console/search")
+        for name, value in conditions.items():
+            field = page.locator(f"form.search [name={name}]")
+            if not field.is_visible():
+                page.locator("form.search summary").click()
+            if field.evaluate("field => field.tagName") == "SELECT":
+                field.select_option(value)
+            else:
+                field.fill(value)
+        self.visitor.presses("console.search.button")
+        page.locator("#results").wait_for()
+
+    def opens_story(self, made: dict[str, Any]) -> None:
+        """The story of a signing request, from the list of what was found."""
+        self.visitor.page.locator(f"a[href='/console/signatures/{made['id']}']").first.click()
+        self.visitor.sees("console.story.steps")
+
+    def downloads(self, click: Callable[[], None], folder: Path) -> Path:
+        """What a click brings, under the name that the server gave it."""
+        with self.visitor.page.expect_download() as download:
+            click()
+        target = folder / download.value.suggested_filename
+        download.value.save_as(target)
+        return target
+
+    def drops(self, document: Path) -> None:
+        """Ask for a document's history."""
+        self.visitor.opens("/console/document")
+        self.visitor.page.locator("[name=file]").set_input_files(document)
+        self.visitor.presses("console.document.button")
+        self.visitor.sees("console.document.result")
+
 
 class Operator(Staff):
     """Works at the desk. The seed is the operator's already: the web never sees it."""
@@ -76,3 +115,23 @@ class Operator(Staff):
 
     def _scans(self) -> None:
         assert self.visitor.page.locator("a[href^='otpauth:']").count() == 0
+
+    def finds(self, person: Townsman) -> None:
+        """Somebody's page, by their name."""
+        self.visitor.opens("/desk")
+        self.visitor.page.locator("main [name=q]").fill(person.name)
+        self.visitor.presses("desk.find-button")
+        self.visitor.page.get_by_role("link", name=person.name).click()
+        self.visitor.sees("desk.credentials")
+
+    def carries_out(self, word: str, reason: str | None = None) -> None:
+        """An act on the person whose page is open: what it means is read, and a code is typed."""
+        page = self.visitor.page
+        self.visitor.follows(f"desk.act.{word}")
+        self.visitor.sees(f"desk.means.{word}")
+        self.visitor.looks(f"desk-act-{word}")
+        if reason is not None:
+            page.locator("[name=reason]").fill(reason)
+        page.locator("[name=code]").fill(self.town.code(self.person))
+        self.visitor.presses(f"desk.act.{word}")
+        self.visitor.sees(f"desk.done.{word}")
