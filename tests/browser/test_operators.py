@@ -1,97 +1,95 @@
-"""Operators at their desk: people are entered, given links, stopped and set going again, each act under a code."""
+"""An operator's morning at the desk, in a browser: somebody new, a link, an alarm, a lock."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.support.browser import PHONE, STAFF_SIGHTS, Chromium, Sight
-from tests.support.town import Town, Townsman
-from tests.support.town_officials import Official
-from tests.support.town_staff import Operator, Works
+from signing_service.front.web.visitors import SESSION
+from signing_service.wire import messages as m
+from tests.support.browser import SIGHTS, Chromium, Sight, Visitor
+from tests.support.city import Person
+from tests.support.staff import seated
+from tests.support.town import Town
 
 
-@pytest.mark.parametrize("sight", STAFF_SIGHTS, ids=str)
-def test_an_operator_sets_a_password_and_comes_to_the_desk(chromium: Chromium, town: Town, sight: Sight) -> None:
+@contextmanager
+def at_the_desk(chromium: Chromium, town: Town, sight: Sight) -> Iterator[Visitor]:
+    """The operator, signed in already."""
     with chromium.visits(sight.glass, town.url, language=sight.language) as visitor:
-        operator = Operator(visitor, town, town.operator)
-        operator.enrols(town.ticket(operator.person))
-        visitor.sees("desk.health")
-        visitor.looks("desk")
-        operator.signs_out()
+        visitor.carries(SESSION, seated(town.world, town.operator.id, "Operator").session)
+        yield visitor
 
 
-@pytest.mark.parametrize("sight", STAFF_SIGHTS, ids=str)
-def test_somebody_new_is_entered_and_their_link_enrols_a_phone(
-    works: Works, chromium: Chromium, town: Town, sight: Sight,
+def types_code(town: Town, visitor: Visitor) -> None:
+    visitor.page.locator("[name=code]").fill(town.code(town.operator))
+
+
+@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+def test_from_somebody_new_to_the_sheet_that_is_printed_for_them(
+    chromium: Chromium, town: Town, sight: Sight,
 ) -> None:
-    with works(Operator, sight) as operator:
-        visitor, page = operator.visitor, operator.visitor.page
-        visitor.opens("/desk/enrol")
+    with at_the_desk(chromium, town, sight) as visitor:
+        visitor.opens("/desk")
+        visitor.sees("desk.health.good")
+        visitor.looks("desk")
+        visitor.follows("desk.enrol")
         visitor.looks("desk-enrol")
-        page.locator("[name=name]").fill("Đỗ Thị Hạnh")
-        page.locator("[name=agency]").select_option("H26.1")
-        page.locator("[name=office]").select_option("deputy")
-        page.locator("[name=code]").fill(town.code(operator.person))
+        visitor.page.locator("[name=name]").fill("Đỗ Thị Hoa")
+        visitor.page.locator("[name=reference]").fill("CB-2041")
+        visitor.page.locator("[name=code]").fill("000000")
+        with visitor.told(403):
+            visitor.presses("desk.enrol.button")
+        visitor.sees("error.code-not-accepted")
+        visitor.looks("desk-enrol-wrong-code")
+        types_code(town, visitor)
         visitor.presses("desk.enrol.button")
         visitor.sees("desk.done.enrol")
         visitor.looks("desk-person-new")
         visitor.follows("desk.act.link")
         visitor.looks("desk-link-form")
-        page.locator("[name=code]").fill(town.code(operator.person))
+        types_code(town, visitor)
         visitor.presses("desk.act.link")
         visitor.sees("desk.link.once")
         visitor.looks("desk-link")
-        address = page.locator(".sheet code").inner_text()
-        person_id = page.locator("a[href^='/desk/people/sg_']").get_attribute("href")
-    with chromium.visits(PHONE, town.url) as visitor:
-        somebody = Official(visitor, town, Townsman(str(person_id).rsplit("/", 1)[-1], "Đỗ Thị Hạnh"))
-        somebody.enrols(urlsplit(address).path)
+        assert visitor.page.locator("img.qr").evaluate("each => each.naturalWidth") > 0
 
 
-@pytest.mark.parametrize("sight", STAFF_SIGHTS, ids=str)
-def test_stopped_and_set_going_again(works: Works, town: Town, sight: Sight) -> None:
-    chairman = town.official()
-    town.phone(chairman)
-    with works(Operator, sight) as operator:
-        operator.finds(chairman)
-        operator.visitor.looks("desk-person")
-        operator.carries_out("suspend-credential", "nghi ngờ lộ khóa")
-        operator.carries_out("resume-credential", "đã kiểm tra")
-        operator.carries_out("suspend", "nghỉ hưu")
-        operator.visitor.looks("desk-person-suspended")
-        operator.carries_out("resume", "trở lại")
-        operator.carries_out("retire-phone", "mất điện thoại")
-
-
-def test_a_locked_official_is_unlocked(works: Works, town: Town) -> None:
-    chairman = town.official()
-    town.locks(chairman)
-    with works(Operator) as operator:
-        operator.finds(chairman)
-        operator.visitor.sees("desk.codes.locked")
-        operator.visitor.looks("desk-person-locked")
-        operator.carries_out("unlock")
-
-
-def test_a_wrong_code_carries_nothing_out(works: Works, town: Town) -> None:
-    chairman = town.official()
-    with works(Operator) as operator:
-        operator.finds(chairman)
-        operator.visitor.follows("desk.act.suspend")
-        operator.visitor.page.locator("[name=reason]").fill("thử")
-        operator.visitor.page.locator("[name=code]").fill(town.wrong_code(operator.person))
-        with operator.visitor.told(403):
-            operator.visitor.presses("desk.act.suspend")
-            operator.visitor.sees("error.tries-left")
-            operator.visitor.looks("desk-wrong-code")
-
-
-def test_an_alarm_is_seen_at_the_desk(works: Works, town: Town) -> None:
-    chairman = town.official()
-    town.alarms(chairman, town.submits(chairman))
-    with works(Operator) as operator:
-        operator.visitor.opens("/desk")
-        operator.visitor.page.get_by_role("link", name=chairman.name).first.wait_for()
-        operator.visitor.looks("desk-alarm")
+@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+def test_after_it_was_not_me_the_alarm_leads_to_the_person_and_what_can_be_done(
+    chromium: Chromium, town: Town, sight: Sight,
+) -> None:
+    an = town.official()
+    phone_id, secret = town.phone(an).split(".")
+    town.world.city.asks(m.SuspendOneself(m.PhoneProof(phone_id, secret), "not-me"))
+    request = town.world.city.submitted(Person(an.id, "", an.credential))
+    for _ in range(5):
+        line = town.world.city.line(request)
+        town.world.city.confirmations([m.Confirm(town.office.id, an.id, "000000", "client", (line,))])
+    with at_the_desk(chromium, town, sight) as visitor:
+        visitor.opens("/desk")
+        visitor.sees("desk.alarm.signatory:suspend-oneself:alarm")
+        visitor.looks("desk-alarms")
+        visitor.page.locator("[name=q]").fill("nguyen van an")
+        visitor.presses("desk.find-button")
+        visitor.looks("desk-people")
+        visitor.page.get_by_role("link", name="Nguyễn Văn An").click()
+        visitor.looks("desk-person")
+        visitor.follows("desk.act.unlock")
+        visitor.looks("desk-unlock")
+        types_code(town, visitor)
+        visitor.presses("desk.act.unlock")
+        visitor.sees("desk.done.unlock")
+        visitor.follows("desk.act.resume-credential")
+        visitor.looks("desk-resume-credential")
+        types_code(town, visitor)
+        visitor.presses("desk.act.resume-credential")
+        visitor.sees("desk.done.resume-credential")
+        visitor.follows("desk.act.retire-phone")
+        visitor.page.locator("[name=reason]").fill("Mất điện thoại")
+        types_code(town, visitor)
+        visitor.presses("desk.act.retire-phone")
+        visitor.sees("desk.done.retire-phone")
+        visitor.looks("desk-person-after")
