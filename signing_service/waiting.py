@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select
 
 from policies.decision import Urgency
 from signing_service.db.tables import agency, client, signing_request
@@ -25,6 +25,8 @@ from signing_service.wire.messages import MAX_LINES
 
 if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
+
+T = TypeVar("T")
 
 PAGE = 20
 MOST_COUNTED = 100  # "more than 99" says as much as the number, and counting costs as much as what is counted
@@ -98,7 +100,7 @@ def _page(rt: Runtime, official: Official, after: tuple[Urgency, str] | None, li
     with rt.db.read() as tx:
         rows = list(_rows(tx, official, after, limit + 1, now))
         shown = rows[:limit]
-        documents = _documents(tx, official, [row.batch_id for row in shown if row.batch_id], now)
+        documents = _documents(tx, [row.batch_id for row in shown if row.batch_id], now)
         total = _total(tx, official, now)
     lines = tuple(_line(row, documents.get(row.batch_id, 1)) for row in shown)
     last = shown[-1] if len(rows) > limit else None
@@ -121,26 +123,36 @@ def _rows(
 
 def _of_class(official: Official, at: int, below: str | None, now: datetime) -> Any:
     request = signing_request
-    conditions = [*_pending(request, official, now), request.c.urgency == ORDER[at],
-                  or_(request.c.batch_id.is_(None), ~_earlier_in_batch(official, at, now))]
+    conditions = [*_pending(official, now), request.c.urgency == ORDER[at],
+                  or_(request.c.batch_id.is_(None), _is_first_of_batch(at, now))]
     if below is not None:
         conditions.append(request.c.id < below)
     return _with_names().where(*conditions).order_by(request.c.id.desc())
 
 
-def _pending(request: FromClause, official: Official, now: datetime) -> list[ColumnElement[bool]]:
-    return [request.c.signatory_id == official.signatory_id, request.c.state == State.PENDING,
-            request.c.expires_at > now]
+def _pending(official: Official, now: datetime) -> list[ColumnElement[bool]]:
+    return [signing_request.c.signatory_id == official.signatory_id, signing_request.c.state == State.PENDING,
+            _unindexed(signing_request.c.expires_at) > now]
 
 
-def _earlier_in_batch(official: Official, at: int, now: datetime) -> ColumnElement[bool]:
-    """Does another document of the same batch stand before this one in the list?"""
+def _unindexed(column: ColumnElement[T]) -> ColumnElement[T]:
+    """The column itself, for a condition that must not choose the index: expiry spans everybody's requests, and
+    a batch has few members while thousands are pending. No planner can know either.
+    """
+    return func.coalesce(column, column)
+
+
+def _is_first_of_batch(at: int, now: datetime) -> ColumnElement[bool]:
+    """No other pending document of its batch stands before this one in the list: none newer of its class, which is
+    found at the first look, and none of a class before.
+    """
     other = signing_request.alias("other")
-    is_before = or_(and_(other.c.urgency == ORDER[at], other.c.id > signing_request.c.id),
-                    other.c.urgency.in_(ORDER[:at]))
-    return (select(literal(1)).where(other.c.batch_id == signing_request.c.batch_id, is_before,
-                                     *_pending(other, official, now))
-            .correlate(signing_request).exists())
+    urgency = _unindexed(other.c.urgency)
+    is_pending = and_(other.c.batch_id == signing_request.c.batch_id, _unindexed(other.c.state) == State.PENDING,
+                      _unindexed(other.c.expires_at) > now)
+    newer = and_(is_pending, other.c.id > signing_request.c.id, urgency == ORDER[at])
+    before = and_(is_pending, urgency.in_(ORDER[:at]))
+    return and_(*(~select(literal(1)).where(each).correlate(signing_request).exists() for each in (newer, before)))
 
 
 def _with_names() -> Any:
@@ -150,17 +162,18 @@ def _with_names() -> Any:
             .outerjoin(agency, agency.c.code == signing_request.c.agency_code))
 
 
-def _documents(tx: Connection, official: Official, batches: Sequence[str], now: datetime) -> dict[str, int]:
-    """How many of each batch are still pending."""
+def _documents(tx: Connection, batches: Sequence[str], now: datetime) -> dict[str, int]:
+    """How many of each batch are still pending. A batch is one person's."""
     rows = tx.execute(
         select(signing_request.c.batch_id, func.count().label("documents"))
-        .where(signing_request.c.batch_id.in_(batches), *_pending(signing_request, official, now))
+        .where(signing_request.c.batch_id.in_(batches), _unindexed(signing_request.c.state) == State.PENDING,
+               _unindexed(signing_request.c.expires_at) > now)
         .group_by(signing_request.c.batch_id))
     return {row.batch_id: row.documents for row in rows}
 
 
 def _total(tx: Connection, official: Official, now: datetime) -> int:
-    some = (select(literal(1)).select_from(signing_request).where(*_pending(signing_request, official, now))
+    some = (select(literal(1)).select_from(signing_request).where(*_pending(official, now))
             .limit(MOST_COUNTED).subquery())
     return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
 

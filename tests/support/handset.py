@@ -80,6 +80,11 @@ def read(answer: httpx.Response) -> Read:
     return reader.read
 
 
+def spaced(code: str) -> str:
+    """A matching code as pages show it."""
+    return f"{code[:3]} {code[3:]}"
+
+
 class Handset:
     """A browser; with a phone of the city, somebody's enrolled one."""
 
@@ -99,14 +104,18 @@ class Handset:
     def opens(self, path: str) -> httpx.Response:
         return self.world.stage.run(self.http.get(path))
 
+    def looks_at(self, made: dict[str, Any]) -> httpx.Response:
+        """The page of a signing request."""
+        return self.opens(f"/requests/{made['id']}")
+
     def follows(self, answer: httpx.Response) -> httpx.Response:
         """The page that an answer sends the browser to."""
         assert answer.status_code == 303, (answer.status_code, read(answer).text)
         return self.opens(answer.headers["location"])
 
     def form(self, page: httpx.Response, ending: str) -> Form:
-        """The form whose address ends so."""
-        found = [each for each in read(page).forms if each.action.endswith(ending)]
+        """The form whose address ends so and that changes something."""
+        found = [each for each in read(page).forms if each.action.endswith(ending) and each.method == "post"]
         assert found, f"no form to …{ending} in {[each.action for each in read(page).forms]}: {read(page).text}"
         return found[0]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
 import ssl
@@ -235,6 +236,12 @@ class World:
 
     def events(self, *wanted: str) -> int:
         return self.city.events(*wanted)
+
+    def entries(self, event: str) -> list[dict[str, Any]]:
+        """What the log says of an event, in the order in which it was written."""
+        with self.rt.db.read() as tx:
+            return [json.loads(body) for body in tx.execute(
+                select(entry.c.body).where(entry.c.event == event).order_by(entry.c.id)).scalars()]
 
     def codes_tried(self, person: Person) -> int:
         """How often a code of this person was looked at, right or wrong."""
