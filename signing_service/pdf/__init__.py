@@ -2,8 +2,9 @@
 
 A document is *looked* at (accepted, or refused with the reason), *prepared* (the tail: what will be appended, with
 the place for the signature), *completed* (the signature value put into its place, and the result validated) and
-*judged* (which signatures does it carry, and what are they worth). The four verbs are plain functions in `look`,
-`prepare`, `complete` and `judge`; `work` holds what they are asked and what they answer.
+*judged* (which signatures does it carry, and what are they worth); its pages are *drawn* for the person who is to
+sign. The verbs are plain functions in `look`, `prepare`, `complete`, `judge` and `draw`; `work` holds what they are
+asked and what they answer.
 
 Nobody outside calls them directly: `pool` runs them in child processes with an empty environment, one document at
 a time, under limits of memory, CPU and wall time. A parser that explodes takes its own process with it and
@@ -28,11 +29,16 @@ from signing_service.pdf.work import (
     Limits,
     Look,
     LookOrder,
+    Picture,
+    PictureOrder,
     Prepared,
     PrepareOrder,
     Problem,
     Refused,
+    Survey,
+    SurveyOrder,
     Verdict,
+    Wall,
 )
 
 __all__ = [
@@ -48,10 +54,15 @@ __all__ = [
     "Limits",
     "Look",
     "LookOrder",
+    "Picture",
+    "PictureOrder",
     "Pool",
     "PrepareOrder",
     "Prepared",
     "Problem",
     "Refused",
+    "Survey",
+    "SurveyOrder",
     "Verdict",
+    "Wall",
 ]

@@ -2,24 +2,25 @@
 
 One order at a time. Memory is limited once; CPU before each order, because RLIMIT_CPU counts for the life of a
 process and so the limit has to move ahead of what is used. Wall time is the parent's affair: it kills. The worker
-has an empty environment and no descriptors but its three, can gain no privileges, and is in a network namespace
-without interfaces where the kernel grants one (`leave_the_network`).
+has an empty environment and no descriptors but its three, and stands behind walls (`sandbox`) before its first order.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import math
 import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import BinaryIO, Final
 
 import msgspec
+from PIL import Image
 
 from signing_service.pdf.complete import complete
+from signing_service.pdf.draw import draw, survey
 from signing_service.pdf.judge import judge
 from signing_service.pdf.look import look
 from signing_service.pdf.messages import (
@@ -35,11 +36,16 @@ from signing_service.pdf.messages import (
     length_of,
 )
 from signing_service.pdf.prepare import prepare
-from signing_service.pdf.work import CompleteOrder, JudgeOrder, LookOrder, PrepareOrder, Refused
-
-_NO_NEW_PRIVS: Final = 38          # linux/prctl.h
-_NEWNET: Final = 0x4000_0000       # linux/sched.h
-_NEWUSER: Final = 0x1000_0000
+from signing_service.pdf.sandbox import raise_walls
+from signing_service.pdf.work import (
+    CompleteOrder,
+    JudgeOrder,
+    LookOrder,
+    PictureOrder,
+    PrepareOrder,
+    Refused,
+    SurveyOrder,
+)
 
 _FILES: Final = 32  # a document, its tail, an output, a font, and the interpreter's own
 
@@ -52,33 +58,25 @@ _DO: Final[dict[Verb, Callable[[msgspec.Raw], object]]] = {
     Verb.PREPARE: lambda body: prepare(decoded(body, PrepareOrder)),
     Verb.COMPLETE: lambda body: complete(decoded(body, CompleteOrder)),
     Verb.JUDGE: lambda body: judge(decoded(body, JudgeOrder)),
+    Verb.SURVEY: lambda body: survey(decoded(body, SurveyOrder).document),
+    Verb.DRAW: lambda body: draw(decoded(body, PictureOrder)),
 }
 
 
 def main() -> None:
-    """Serve orders until stdin ends. Arguments: bytes of memory, bytes of the largest file."""
+    """Serve orders until stdin ends. Arguments: bytes of memory, bytes of the largest file, folders of documents."""
     memory, output = (int(each) for each in sys.argv[1:3])
-    leave_the_network()
     _limit(memory, output)
     logging.disable()  # the libraries log what documents contain; what matters is in the answer
+    Image.init()  # every codec now: behind the walls no library can be loaded
+    walls = raise_walls(Path(folder) for folder in sys.argv[3:])
     orders = sys.stdin.buffer
-    _send(Answer(Outcome.DONE))  # ready: everything is imported
+    _send(Answer(Outcome.DONE, body=msgspec.Raw(encoded(walls))))  # ready: everything is imported, the walls stand
     while (order := _next(orders)) is not None:
         answer = _answer(order)
         _send(answer)
         if answer.outcome is Outcome.TOO_COSTLY:
             return  # what is left of the memory is anybody's guess; the pool starts another one
-
-
-def leave_the_network() -> bool:
-    """Where this process stands from now on there is nothing to connect to. False where the kernel refuses that.
-
-    unshare(2) asks for CAP_SYS_ADMIN, or for a user namespace, which many kernels give to anybody; some containers
-    give neither. Also: nothing this process starts gains privileges (prctl(2), PR_SET_NO_NEW_PRIVS).
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    return any(libc.unshare(flags) == 0 for flags in (_NEWNET, _NEWNET | _NEWUSER))
 
 
 def _limit(memory: int, output: int) -> None:

@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from signing_service.pdf.work import CompleteOrder, JudgeOrder, LookOrder, PrepareOrder
+from signing_service.pdf.work import CompleteOrder, JudgeOrder, LookOrder, PictureOrder, PrepareOrder, SurveyOrder
 
-LARGEST_FRAME: Final = 4 << 20  # orders carry certificates and a token, answers a few hundred signatures at most
+LARGEST_FRAME: Final = 4 << 20  # orders carry certificates and a token, answers a picture at most
 HEADER: Final = 4
 
-AnyOrder = LookOrder | PrepareOrder | CompleteOrder | JudgeOrder
+AnyOrder = LookOrder | PrepareOrder | CompleteOrder | JudgeOrder | SurveyOrder | PictureOrder
 _T = TypeVar("_T")
 
 
@@ -28,6 +28,8 @@ class Verb(StrEnum):
     PREPARE = "prepare"
     COMPLETE = "complete"
     JUDGE = "judge"
+    SURVEY = "survey"
+    DRAW = "draw"
 
 
 class Outcome(StrEnum):

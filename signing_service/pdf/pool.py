@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -28,8 +28,13 @@ from signing_service.pdf.work import (
     Limits,
     Look,
     LookOrder,
+    Picture,
+    PictureOrder,
     Prepared,
     PrepareOrder,
+    Survey,
+    SurveyOrder,
+    Wall,
 )
 from signing_service.pdf.worker import Gone, Worker
 
@@ -53,14 +58,20 @@ class WorkerFailed(Exception):
 
 
 class Pool:
-    """`size` workers, at least two. `observe(stage, seconds)` is told `pdf:wait` and `pdf:<verb>` of each job."""
+    """`size` workers, at least two. `observe(stage, seconds)` is told `pdf:wait` and `pdf:<verb>` of each job.
 
-    def __init__(self, size: int, limits: Limits | None = None, observe: Observe = _unobserved) -> None:
+    Below `folders` workers may open and write files, and nowhere else; with none there is no wall around files.
+    """
+
+    def __init__(
+        self, size: int, limits: Limits | None = None, observe: Observe = _unobserved, folders: Iterable[Path] = ()
+    ) -> None:
         if size < 2:
             raise ValueError("a pool has at least two workers: one is always kept for finishing")
         self.size = size
         self.limits = limits or Limits()
         self._observe = observe
+        self._folders = tuple(folders)
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._workers: set[Worker] = set()
         self._replacements: set[asyncio.Task[None]] = set()
@@ -69,6 +80,12 @@ class Pool:
         self._waiting_of: Counter[str] = Counter()
         self._waiting = 0
         self._closed = False
+
+    @property
+    def walls(self) -> frozenset[Wall]:
+        """Those that stand around every worker that is alive; none where nobody is."""
+        each = [worker.walls for worker in self._workers if worker.alive and worker.walls is not None]
+        return frozenset.intersection(*each) if each else frozenset()
 
     async def start(self) -> None:
         """Start all workers; returns when each is ready. Raises `Unavailable` when they cannot be started."""
@@ -100,6 +117,16 @@ class Pool:
         """Judge a document's signatures for a client. Raises as `look` does."""
         async with self._turn_of(client_id):
             return await self._run(Verb.JUDGE, order, tuple[Judgement, ...])
+
+    async def survey(self, path: Path, viewer: str = "") -> Survey:
+        """The sizes of a document's pages, for somebody who looks at it. Raises as `look` does (`page-too-costly`)."""
+        async with self._turn_of(viewer):
+            return await self._run(Verb.SURVEY, SurveyOrder(path), Survey)
+
+    async def picture(self, order: PictureOrder, viewer: str = "") -> Picture:
+        """One page, drawn; one at a time for each viewer. Raises as `survey` does."""
+        async with self._turn_of(viewer):
+            return await self._run(Verb.DRAW, order, Picture)
 
     async def prepare(self, order: PrepareOrder) -> Prepared:
         """Write the tail. Raises `Invalid`, or `Unavailable` when a worker was lost: it may be tried again."""
@@ -138,10 +165,22 @@ class Pool:
         return _result(verb, answer, kind)
 
     def _cpu(self, verb: Verb) -> int:
-        return self.limits.look_cpu_seconds if verb is Verb.LOOK else self.limits.work_cpu_seconds
+        match verb:
+            case Verb.LOOK:
+                return self.limits.look_cpu_seconds
+            case Verb.SURVEY | Verb.DRAW:
+                return self.limits.draw_cpu_seconds
+            case _:
+                return self.limits.work_cpu_seconds
 
     def _wall(self, verb: Verb) -> float:
-        return self.limits.look_wall_seconds if verb is Verb.LOOK else self.limits.work_wall_seconds
+        match verb:
+            case Verb.LOOK:
+                return self.limits.look_wall_seconds
+            case Verb.SURVEY | Verb.DRAW:
+                return self.limits.draw_wall_seconds
+            case _:
+                return self.limits.work_wall_seconds
 
     async def _worker_for(self, verb: Verb) -> Worker:
         if self._waiting >= _WAITING:
@@ -195,7 +234,7 @@ class Pool:
         self._release(verb)
 
     async def _spawn(self) -> Worker:
-        worker = await Worker.start(self.limits)
+        worker = await Worker.start(self.limits, self._folders)
         self._workers.add(worker)
         await worker.ready()
         return worker
@@ -219,6 +258,8 @@ def _result(verb: Verb, answer: Answer, kind: type[_T]) -> _T:
 
 def _lost(verb: Verb) -> Invalid | Unavailable:
     """The worker died over this order. Reading is refused for good; work of ours may be tried again."""
+    if verb in (Verb.SURVEY, Verb.DRAW):
+        return Invalid("This page costs more to draw than a page may.", code="page-too-costly")
     if verb in (Verb.LOOK, Verb.JUDGE):
         return Invalid("The document costs more to read than a document may.", code="document-too-costly")
     return Unavailable("The document could not be worked on in time.", retry_after=_RETRY_AFTER)

@@ -37,6 +37,8 @@ class Limits:
     output_bytes: int = 1 << 30     # largest file a worker may write
     look_cpu_seconds: int = 3       # an ordinary document takes 0.02 s
     look_wall_seconds: float = 10.0
+    draw_cpu_seconds: int = 3       # an ordinary page takes 0.05 s
+    draw_wall_seconds: float = 10.0
     work_cpu_seconds: int = 20      # prepare, complete, judge: hashing and copying hundreds of megabytes
     work_wall_seconds: float = 60.0
     jobs_per_worker: int = 500      # then it is replaced: nothing that leaks or lingers lives for ever
@@ -66,6 +68,49 @@ class Look:
     forms: bool
     warnings: tuple[str, ...]
     secret_mark: str | None = None      # MẬT, TỐI MẬT or TUYỆT MẬT seen on the first page (best effort, `pdf.marks`)
+
+
+@dataclass(frozen=True)
+class SurveyOrder:
+    """How large are the pages of this document?"""
+
+    document: Path
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Width and height of each page in points, as it is shown. `digest`: SHA-256 of the bytes that were read."""
+
+    digest: str
+    pages: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class PictureOrder:
+    """Draw one page, counted from 1, so many pixels wide."""
+
+    document: Path
+    page: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A page, drawn. `digest`: SHA-256 of exactly the bytes that were drawn; sizes in pixels."""
+
+    digest: str
+    media_type: str
+    content: bytes
+    width: int
+    height: int
+
+
+class Wall(StrEnum):
+    """What stands around a worker, as readiness shows it."""
+
+    NETWORK = "network"     # a namespace without interfaces
+    FILES = "landlock"      # only documents, fonts and the interpreter's modules can be opened
+    CALLS = "seccomp"       # only the system calls of its trade
 
 
 class Level(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import cache
 from pathlib import Path
 
@@ -28,3 +29,17 @@ def printed(path: Path, pieces: list[Piece]) -> Path:
         canvas.drawString(left, bottom, text)
     canvas.save()
     return path
+
+
+def long_document(pages: int) -> bytes:
+    """So many pages of ordinary text."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=A4, invariant=1)
+    for page in range(1, pages + 1):
+        canvas.setFont(_font(), 12)
+        for line in range(45):
+            text = f"Trang {page}, dòng {line}: QUY CHẾ BẢO VỆ NƯỚC, mục {line * page}."
+            canvas.drawString(70, 780 - 16 * line, text)
+        canvas.showPage()
+    canvas.save()
+    return buffer.getvalue()
