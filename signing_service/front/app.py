@@ -19,7 +19,9 @@ from signing_service.front.web import (
     audience,
     console_pages,
     desk_pages,
+    enrolment_pages,
     figures_pages,
+    phone_pages,
     session_pages,
     trust_pages,
 )
@@ -49,8 +51,8 @@ ROUTERS = (
 
 
 SCREENS = (
-    asset_pages.router, console_pages.router, session_pages.router, figures_pages.router, trust_pages.router,
-    desk_pages.router,
+    asset_pages.router, phone_pages.router, enrolment_pages.router, session_pages.router, console_pages.router,
+    figures_pages.router, trust_pages.router, desk_pages.router,
 )
 
 

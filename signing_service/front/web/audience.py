@@ -38,6 +38,30 @@ class Audience(StrEnum):
 SCREENS: Mapping[str, Audience] = MappingProxyType({
     "asset": Audience.EVERYBODY,
 
+    "home": Audience.EVERYBODY,
+    "waiting": Audience.OFFICIAL,
+    "look": Audience.OFFICIAL,
+    "picture": Audience.OFFICIAL,
+    "confirm_shown": Audience.OFFICIAL,
+    "refuse_shown": Audience.OFFICIAL,
+    "ask_not_me": Audience.OFFICIAL,
+    "not_me": Audience.OFFICIAL,
+    "signed_document": Audience.OFFICIAL,
+    "review": Audience.OFFICIAL,
+    "confirm_review": Audience.OFFICIAL,
+    "results": Audience.OFFICIAL,
+    "me": Audience.OFFICIAL,
+    "ask_suspend": Audience.OFFICIAL,
+    "suspend": Audience.OFFICIAL,
+    "ask_stop": Audience.EVERYBODY,
+    "stop": Audience.EVERYBODY,                      # behind a stop code
+    "offline": Audience.EVERYBODY,
+    "worker": Audience.EVERYBODY,
+
+    "ticket": Audience.EVERYBODY,                    # the link itself is the right
+    "redeem_ticket": Audience.EVERYBODY,
+    "complete_phone": Audience.EVERYBODY,            # behind the phone that was bound
+
     "sign_in_form": Audience.EVERYBODY,
     "sign_in": Audience.EVERYBODY,
     "open_staff_enrolment": Audience.EVERYBODY,      # behind a ticket

@@ -1,0 +1,20 @@
+"""Both databases, for stories in which two things happen at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import databases
+from tests.support.world import Stage, World
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest, stage: Stage, tmp_path: Path) -> Iterator[World]:
+    """A world on each of the two databases."""
+    url = databases.postgresql() if request.param == "postgresql" else None
+    with World.open(stage, tmp_path, url=url) as made:
+        yield made
+        made.check()
