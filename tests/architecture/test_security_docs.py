@@ -40,9 +40,9 @@ def test_every_line_of_the_tables_of_threats_names_a_test() -> None:
 
 
 def test_the_rows_that_carry_a_mac_are_those_the_page_names() -> None:
-    assert set(rows.COVERED) == {"key", "seed", "credential"}
-    assert "a key, a seed or a credential" in " ".join(PAGE.split())
-    assert "Intents, confirmations, counters of codes, policies, operators and signatories carry none" in (
+    assert set(rows.COVERED) == {"key", "seed", "credential", "phone", "ticket"}
+    assert "a key, a seed, a credential, a phone or a ticket" in " ".join(PAGE.split())
+    assert "Intents, confirmations, counters of codes, policies, operators, auditors and signatories carry none" in (
         " ".join(PAGE.split()))
 
 

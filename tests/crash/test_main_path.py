@@ -46,7 +46,7 @@ STEPS = {
     "signer, timestamp made": ("signer", f"after:{SIGNER}.timestamps:issue_all", "signed"),
     "signer, entries about to get their place": ("signer", f"before:{SIGNER}.sequencer:_write",
                                                  "signed pending failed"),
-    "front, tail stored": ("front0", "after:signing_service.confirmation:_prepared", "pending"),
+    "front, tail stored": ("front0", "after:signing_service.tails:line_of", "pending"),
     "front, signer has answered": ("front0", "after:signing_service.wire.client:SignerClient.ask", "signed"),
     "front, before finishing": ("front0", "before:signing_service.delivery:finish", "signed"),
     "front, timestamp stored": ("front0", "after:signing_service.delivery:_keep_first", "signed"),

@@ -30,7 +30,7 @@ STEPS = {
     ),
     "front": (
         "signing_service.submission:_write_request",
-        "signing_service.confirmation:_prepared",
+        "signing_service.tails:line_of",
         "signing_service.wire.client:SignerClient.ask",
         "signing_service.delivery:finish",
         "signing_service.delivery:_keep_first",
