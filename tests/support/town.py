@@ -115,11 +115,6 @@ class Town:
                 run(confirmation.confirm_shown(
                     rt, official, [Shown(made["id"], made["document_digest"])], self.wrong_code(person)))
 
-    def alarms(self, person: Townsman, made: dict[str, Any]) -> None:
-        """`This was not me`, from a phone without a screen."""
-        rt, run = self.world.rt, self.world.stage.run
-        run(phones.not_me(rt, run(phones.official_of(rt, self.phone(person))), made["id"]))
-
     def ticket(self, person: Townsman, *, hours: int = 72, keeps_others: bool = False) -> str:
         """The path that an operator hands out; good once."""
         token = self.world.city.acts(m.IssueTicket(person.id, hours, keeps_others))[0].data
