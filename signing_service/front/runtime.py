@@ -70,12 +70,13 @@ async def open_runtime(
         if signer is None:
             signer = SignerClient(settings.sign_socket)
             stack.push_async_callback(signer.close)
+        documents = Documents(settings.documents)  # makes its folders: the walls of pdf workers are drawn around them
         if pool is None:
             pool = await stack.enter_async_context(_pool(settings))
         watch = Watch(db, most=settings.most_waiting)
         stack.push_async_callback(watch.close)
         yield Runtime(
-            settings=settings, db=db, documents=Documents(settings.documents), pool=pool, signer=signer,
+            settings=settings, db=db, documents=documents, pool=pool, signer=signer,
             outbound=outbound, authorities=_authorities(settings, outbound, clock), clock=clock,
             watch=watch, turns=Turns(), wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), secret=secret,
         )
@@ -87,7 +88,8 @@ def _authorities(settings: FrontSettings, outbound: Outbound, clock: Clock) -> A
 
 @asynccontextmanager
 async def _pool(settings: FrontSettings) -> AsyncIterator[Pool]:
-    pool = Pool(settings.pdf_workers or max(2, os.cpu_count() or 1))
+    pool = Pool(settings.pdf_workers or max(2, os.cpu_count() or 1), folders=(settings.documents,),
+                fonts=(settings.stamp_font,))
     await pool.start()
     try:
         yield pool

@@ -29,6 +29,7 @@ from signing_service.pdf.messages import (
     Answer,
     Order,
     Outcome,
+    Surroundings,
     Verb,
     decoded,
     encoded,
@@ -64,12 +65,12 @@ _DO: Final[dict[Verb, Callable[[msgspec.Raw], object]]] = {
 
 
 def main() -> None:
-    """Serve orders until stdin ends. Arguments: bytes of memory, bytes of the largest file, folders of documents."""
-    memory, output = (int(each) for each in sys.argv[1:3])
-    _limit(memory, output)
+    """Serve orders until stdin ends. Its argument: `Surroundings`."""
+    around = msgspec.json.decode(sys.argv[1], type=Surroundings)
+    _limit(around.memory_bytes, around.output_bytes)
     logging.disable()  # the libraries log what documents contain; what matters is in the answer
     Image.init()  # every codec now: behind the walls no library can be loaded
-    walls = raise_walls(Path(folder) for folder in sys.argv[3:])
+    walls = raise_walls(map(Path, around.folders), map(Path, around.fonts))
     orders = sys.stdin.buffer
     _send(Answer(Outcome.DONE, body=msgspec.Raw(encoded(walls))))  # ready: everything is imported, the walls stand
     while (order := _next(orders)) is not None:

@@ -42,6 +42,15 @@ class Outcome(StrEnum):
     NO_FILES = "no-files"   # the disk, not the document: full, away, not permitted; `message` is for the log
 
 
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a worker is told when it starts, as JSON in its one argument."""
+
+    memory_bytes: int
+    output_bytes: int
+    folders: tuple[str, ...]    # of documents and drafts; none: no wall around files
+    fonts: tuple[str, ...]      # beside those of the system
+
+
 class Order(msgspec.Struct, frozen=True):
     verb: Verb
     cpu_seconds: int

@@ -60,18 +60,20 @@ class WorkerFailed(Exception):
 class Pool:
     """`size` workers, at least two. `observe(stage, seconds)` is told `pdf:wait` and `pdf:<verb>` of each job.
 
-    Below `folders` workers may open and write files, and nowhere else; with none there is no wall around files.
+    Below `folders` (which are there) workers may open and write files, and nowhere else; with none there is no wall
+    around files. `fonts` are files that stamps may be set in, beside the system's.
     """
 
     def __init__(
-        self, size: int, limits: Limits | None = None, observe: Observe = _unobserved, folders: Iterable[Path] = ()
+        self, size: int, limits: Limits | None = None, observe: Observe = _unobserved,
+        folders: Iterable[Path] = (), fonts: Iterable[Path] = (),
     ) -> None:
         if size < 2:
             raise ValueError("a pool has at least two workers: one is always kept for finishing")
         self.size = size
         self.limits = limits or Limits()
         self._observe = observe
-        self._folders = tuple(folders)
+        self._folders, self._fonts = tuple(folders), tuple(fonts)
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._workers: set[Worker] = set()
         self._replacements: set[asyncio.Task[None]] = set()
@@ -234,7 +236,7 @@ class Pool:
         self._release(verb)
 
     async def _spawn(self) -> Worker:
-        worker = await Worker.start(self.limits, self._folders)
+        worker = await Worker.start(self.limits, self._folders, self._fonts)
         self._workers.add(worker)
         await worker.ready()
         return worker

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +20,14 @@ from signing_service.pdf.messages import (
     Order,
     Outcome,
     ProtocolError,
+    Surroundings,
     Verb,
     decoded,
     encoded,
     framed,
     length_of,
 )
-from signing_service.pdf.work import Limits
+from signing_service.pdf.work import Limits, Wall
 
 _ROOT: Final = Path(__file__).parents[2]    # so that the child finds this package, installed or not
 _READY_SECONDS: Final = 30.0                # importing pyHanko takes 0.6 s; on a loaded machine many times that
@@ -42,17 +44,19 @@ class Worker:
         self._process = process
         self._killed = False
         self.jobs = 0
+        self.walls: frozenset[Wall] | None = None   # known once it is ready
 
     @property
     def alive(self) -> bool:
         return not self._killed and self._process.returncode is None
 
     @classmethod
-    async def start(cls, limits: Limits) -> Worker:
+    async def start(cls, limits: Limits, folders: Iterable[Path] = (), fonts: Iterable[Path] = ()) -> Worker:
         """A new process: empty environment, no descriptors but its three, its own session and process group."""
+        around = Surroundings(limits.memory_bytes, limits.output_bytes, _named(folders), _named(fonts))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "signing_service.pdf.child", str(limits.memory_bytes), str(limits.output_bytes)),
+            *("-m", "signing_service.pdf.child", msgspec.json.encode(around).decode()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -64,8 +68,12 @@ class Worker:
         return cls(process)
 
     async def ready(self) -> None:
-        """Wait for its greeting. Raises `Gone`."""
-        await self._answer(_READY_SECONDS)
+        """Wait for its greeting, which says what walls stand around it. Raises `Gone`."""
+        greeting = await self._answer(_READY_SECONDS)
+        try:
+            self.walls = decoded(greeting.body, frozenset[Wall])
+        except ProtocolError as error:
+            raise Gone(f"no greeting: {error}") from error
 
     async def ask(self, verb: Verb, order: AnyOrder, cpu_seconds: int, wall_seconds: float) -> Answer:
         """One order, one answer. Raises `Gone`; a caller that is cancelled leaves a dead worker behind."""
@@ -105,3 +113,7 @@ class Worker:
         assert self._process.stdin is not None  # a pipe was asked for
         self._process.stdin.close()
         await self._process.wait()
+
+
+def _named(paths: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(str(path.absolute()) for path in paths)  # a worker has a working directory of its own

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from signing_service.pdf import Limits, Pool
 
 _T = TypeVar("_T")
+DOCUMENTS = Path(__file__).parents[1] / "documents"
 
 
 def with_pool(
@@ -20,11 +22,12 @@ def with_pool(
     *,
     size: int = 2,
     observe: Callable[[str, float], None] = lambda stage, seconds: None,
+    folders: Iterable[Path] = (Path(tempfile.gettempdir()), DOCUMENTS),
 ) -> _T:
     """Run the story with a started pool, and close it whatever happens."""
 
     async def whole() -> _T:
-        pool = Pool(size, limits, observe)
+        pool = Pool(size, limits, observe, folders=folders)
         await pool.start()
         try:
             return await story(pool)
@@ -42,6 +45,10 @@ def worker_pids() -> list[int]:
 
 def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def status_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 async def killed_and_buried(pids: list[int]) -> None:
