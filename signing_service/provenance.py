@@ -56,6 +56,13 @@ async def find_document(
         return FoundDocument(digests, entries, (), error.message)
 
 
+def known_digests(entries: Sequence[Entry]) -> frozenset[str]:
+    """The digests of documents that these entries speak of, as submitted and as signed."""
+    said = [(each.body.get("document_digest"), each.body.get("data")) for each in entries]
+    found = {digest for digest, _ in said} | {data.get("signed_digest") for _, data in said if isinstance(data, dict)}
+    return frozenset(each for each in found if isinstance(each, str))
+
+
 def revision_digests(file: Path) -> tuple[str, ...]:
     """SHA-256 of every beginning of the file that ends where a revision ends (%%EOF), and of the whole file, last."""
     whole = hashlib.sha256()

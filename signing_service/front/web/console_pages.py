@@ -145,18 +145,20 @@ async def take_evidence(request_id: str, staff: Auditing, rt: Held) -> Response:
 
 @router.get("/console/document", name="console_document_form")
 async def document_form(request: Request, staff: Auditing) -> Response:
-    return page(request, "console/document.html", found=None, rows=(), is_missing=False)
+    return page(request, "console/document.html", found=None, rows=(), is_missing=False, known=())
 
 
 @router.post("/console/document", name="console_document")
 async def document(request: Request, staff: Auditing, rt: Held) -> Response:
     file = (await fields(request)).get("file")
     if not isinstance(file, UploadFile) or not file.size:
-        return page(request, "console/document.html", 400, found=None, rows=(), is_missing=True)
+        return page(request, "console/document.html", 400, found=None, rows=(), is_missing=True,
+                    known=())
     draft = await asyncio.to_thread(rt.documents.receive, file.file)
     try:
         found = await provenance.find_document(rt, staff, draft.path, rt.authorities.roots, staff.id)
     finally:
         await asyncio.to_thread(rt.documents.drop, draft)
     names = await rt.db.run(naming.names_in, rt.db, found.entries)
-    return page(request, "console/document.html", found=found, rows=rows_of(found.entries, names), is_missing=False)
+    return page(request, "console/document.html", found=found, rows=rows_of(found.entries, names), is_missing=False,
+                known=provenance.known_digests(found.entries))
