@@ -46,6 +46,7 @@ SCREENS: Mapping[str, Audience] = MappingProxyType({
     "refuse_shown": Audience.OFFICIAL,
     "ask_not_me": Audience.OFFICIAL,
     "not_me": Audience.OFFICIAL,
+    "shown_document": Audience.OFFICIAL,
     "signed_document": Audience.OFFICIAL,
     "review": Audience.OFFICIAL,
     "confirm_review": Audience.OFFICIAL,

@@ -137,6 +137,12 @@ async def not_me(request: Request, request_id: str, official: Officially, rt: He
     return page(request, "phone/stopped.html", why="not-me", document=ended)
 
 
+@router.get("/requests/{request_id}/document", name="shown_document")
+async def shown_document(request_id: str, official: Officially, rt: Held) -> Response:
+    found = await signing_requests.get(rt, official, request_id)
+    return downloads.file_answer(rt, found.document_digest, filename=found.filename, fallback=f"{found.id}.pdf")
+
+
 @router.get("/requests/{request_id}/signed", name="signed_document")
 async def signed_document(request_id: str, official: Officially, rt: Held) -> Response:
     found = await signing_requests.hand_over(rt, official, request_id)

@@ -14,8 +14,8 @@ from signing_service.db.tables import confirmation as confirmations
 from signing_service.errors import Unavailable
 from signing_service.front.app import create_app
 from signing_service.front.turns import Turns
+from tests.support.city import DEFAULT
 from tests.support.handset import Handset, read, spaced
-from tests.support.town import PHONE_POLICY
 from tests.support.world import Client, World, plan
 
 
@@ -39,7 +39,7 @@ def test_an_official_signs_on_the_phone_what_a_client_submitted(either: World) -
 
 
 def test_a_policy_that_wants_the_phone_is_content_with_it(world: World, office: Client) -> None:
-    world.activates(PHONE_POLICY)
+    world.activates(DEFAULT)
     official = world.official()
     phone = world.phone(official)
     made = office.submits(official)
@@ -61,6 +61,14 @@ def test_every_page_is_drawn_from_exactly_the_bytes_that_are_confirmed(world: Wo
     seen = world.entries("signing-request:look")
     assert [each["data"]["drawn"] for each in seen] == [made["document_digest"]]
     assert seen[0]["document_digest"] == made["document_digest"]
+
+
+def test_the_file_itself_can_be_had_and_is_the_one_that_is_drawn(world: World, office: Client) -> None:
+    phone = world.phone(official := world.official())
+    made = office.submits(official)
+    answer = phone.opens(f"/requests/{made['id']}/document")
+    assert answer.content == plan()
+    assert answer.headers["content-disposition"].startswith("attachment")
 
 
 def test_pictures_have_few_widths_and_no_page_that_is_not_there(world: World, office: Client) -> None:

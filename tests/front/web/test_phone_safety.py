@@ -33,6 +33,7 @@ def content(page: httpx.Response) -> str:
 
 
 FOREIGN = {
+    "its file": ("GET", "/requests/{}/document"),
     "to look at it": ("GET", "/requests/{}"), "a page of it": ("GET", "/requests/{}/pages/1"),
     "the signed document": ("GET", "/requests/{}/signed"), "to say it was not me": ("GET", "/requests/{}/not-me"),
     "several at once": ("GET", "/review?id={}"), "what became of it": ("GET", "/results?id={}"),

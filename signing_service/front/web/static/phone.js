@@ -38,7 +38,7 @@ function count() {
   if (!button) return;
   const chosen = document.querySelectorAll("[data-chooser] input:checked").length;
   button.textContent = chosen ? button.dataset.some.replace("#", chosen) : button.dataset.none;
-  button.disabled = !chosen;
+  button.parentElement.hidden = !chosen;
 }
 document.addEventListener("change", count);
 count();
@@ -89,6 +89,10 @@ if (paper) {
     event.preventDefault();
     enlarge(link);
   });
+  for (const each of paper.querySelectorAll("img")) {
+    if (each.complete && !each.naturalWidth && each.loading !== "lazy") fail(each);
+    else each.addEventListener("error", () => fail(each), { once: true });
+  }
   const shown = document.createElement("p");
   shown.className = "count";
   shown.hidden = true;
@@ -101,6 +105,14 @@ if (paper) {
     if (first) shown.textContent = first.alt;
   }, { rootMargin: "-30% 0px" });
   paper.querySelectorAll("figure").forEach((each) => watch.observe(each));
+}
+
+function fail(image) {
+  const said = document.createElement("p");
+  said.className = "failed";
+  said.setAttribute("role", "alert");
+  said.textContent = `${image.alt}: ${paper.dataset.failed}`;
+  image.closest("figure").replaceChildren(said);
 }
 
 function enlarge(link) {
