@@ -40,7 +40,7 @@ demo: $(READY) ## Set a server up, sign a document, have others judge it: one mi
 	@.ci/install-missing $(FOR_DEMO)
 	@$(BIN)/signing-service demo
 
-run: $(READY) ## The same server, kept running: what to type, and a QR code to scan
+run: $(READY) ## The same server, kept running: links to open, and what to type
 	@.ci/install-missing $(FOR_DEMO)
 	@$(BIN)/signing-service demo --stay --directory var/run
 

@@ -217,7 +217,7 @@ def test_every_rule_that_a_shipped_policy_uses_refuses_in_one_of_its_examples(na
     shown = {rule for example in policy.examples for rule in example.refused_by}
     used = {finding.rule for finding in policy.decide(policy.examples[0].facts).findings}
     cannot = {
-        "default": {"document-type", "level", "confirmation", "hours"},  # open to all, or checked when reading
+        "default": {"document-type", "level", "hours"},  # open to all, or checked when reading
         "pilot": {"document-type", "confirmation", "agency", "signatory", "credential", "certificate",
                   "seal-of-issuer", "algorithm", "pages", "earlier-signatures", "pdf", "own-agency",
                   "seal-after-signature"},  # the same as in the default policy, shown there

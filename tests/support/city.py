@@ -51,7 +51,11 @@ from signing_service.signer.settings import SignerSettings
 from signing_service.wire import messages as m
 from tests.support.ca import TestCa
 
-POLICY = (Path(__file__).parents[2] / "policies" / "default.toml").read_text()
+DEFAULT = (Path(__file__).parents[2] / "policies" / "default.toml").read_text()
+REFUSED = 'verdict = "deny"\nrefused_by = ["confirmation"]\n[example.facts]\nconfirm = "client"'
+# The default policy, but codes may be typed in a client's screens: most stories are told by one.
+POLICY = DEFAULT.replace('way = "phone"', 'way = "client"').replace(
+    REFUSED, 'verdict = "permit"\n[example.facts]\nconfirm = "client"')
 
 
 class Clock:

@@ -32,12 +32,11 @@ from signing_service.errors import SigningError
 from signing_service.front.patience import PatientProtocol
 from signing_service.pdf import Pool
 from signing_service.wire import messages as m
-from tests.support.city import POLICY, secret_of
+from tests.support.city import DEFAULT, secret_of
 from tests.support.world import Stage, World, plan, told
 
 T = TypeVar("T")
 LONGEST = 60.0  # seconds for anything asked of the loop
-PHONE_POLICY = POLICY.replace('way = "client"', 'way = "phone"').replace('confirm = "client"', 'confirm = "phone"')
 
 
 class LiveStage(Stage):
@@ -88,7 +87,7 @@ class Town:
     def open(cls, stage: LiveStage, directory: Path, **settings: Any) -> Iterator[Town]:
         with World.open(stage, directory, service_name="Ký số Hà Nội", help_contact="024 3825 3536",
                         **settings) as world:
-            world.activates(PHONE_POLICY)
+            world.activates(DEFAULT)
             with _listening(stage, world.app) as url:
                 yield cls(world, url)
 

@@ -16,8 +16,9 @@ from typing import Any
 from signing_service.cli.demo.phones import Phone
 from signing_service.wire import messages as m
 from signing_service.wire.client import ask_once
+from tests.support.city import DEFAULT
 from tests.support.service import PLAN, Service, until
-from tests.support.town import PHONE_POLICY, Townsman
+from tests.support.town import Townsman
 
 
 class RealTown:
@@ -34,7 +35,7 @@ class RealTown:
         service = Service(directory, f"sqlite:///{directory / 'signing.db'}")
         try:
             city = service.city
-            city.acts(m.ActivatePolicy("phone", PHONE_POLICY))
+            city.acts(m.ActivatePolicy("phone", DEFAULT))
             signatory_id = city.acts(m.AddSignatory(official, "H26.1", "chairman"))[0].id
             credential_id = city.acts(m.AddCredential("personal", "H26.1", "p-256", None, signatory_id))[0].id
             city.certify(credential_id, official)

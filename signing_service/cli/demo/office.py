@@ -29,24 +29,27 @@ class DocumentSystem:
         http.headers["Authorization"] = f"Bearer {token}"
         return cls(http)
 
-    def submit(self, document: Path, signatory: str, issuing_agency: str, number: str) -> dict[str, Any]:
+    def submit(
+        self, document: Path, signatory: str, issuing_agency: str, number: str, **more: str,
+    ) -> dict[str, Any]:
         form = {
             "document_type": "KH", "number": number, "symbol": "KH-UBND", "issuing_agency": issuing_agency,
             "subject": "Kế hoạch chuyển đổi số năm 2026", "signatory": signatory,
-        }
+        } | more
         with document.open("rb") as file:
             return _json(self.http.post(
                 "/api/v1/signing-requests", data=form, files={"file": (document.name, file, "application/pdf")}))
 
-    def confirm(self, request_id: str, code: str) -> httpx.Response:
+    def try_to_confirm(self, request_id: str, code: str) -> httpx.Response:
+        """With a code that somebody told: where the policy wants the phone, this is refused."""
         return self.http.post(f"/api/v1/signing-requests/{request_id}/confirm", json={"code": code})
 
-    def signed(self, request_id: str, answer: httpx.Response) -> dict[str, Any]:
-        """The state after a confirmation, when it has come to its end."""
-        found = _json(answer)
-        while found["state"] in ("signing", "finishing"):
+    def signed(self, request_id: str) -> dict[str, Any]:
+        """The signing request after a confirmation, when it has come to its end."""
+        while True:
             found = _json(self.http.get(f"/api/v1/signing-requests/{request_id}", params={"wait": 10}))
-        return found
+            if found["state"] not in ("signing", "finishing"):
+                return found
 
     def download(self, request_id: str) -> bytes:
         answer = self.http.get(f"/api/v1/signing-requests/{request_id}/signed-document")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyotp
 
@@ -16,16 +16,16 @@ class Phone:
     """The signer takes codes one step old or early, and each only after all before it: so three fit without a wait."""
 
     uri: str
-    _last: int = field(default=0)
+    last: int = 0  # the step of the last code that was given out
 
     def code(self) -> str:
         """A code that was not used yet; waits for the next step where there is none."""
         now = time.time()
         oldest = int(now) // STEP - (0 if STEP - now % STEP < CLOSE else 1)
-        step = max(self._last + 1, oldest)
+        step = max(self.last + 1, oldest)
         while step > int(time.time()) // STEP + 1:
             time.sleep(0.2)
-        self._last = step
+        self.last = step
         return self._totp.generate_otp(step)
 
     def wrong_code(self) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from rich.text import Text
 from signing_service import receipts, verification
 from signing_service.cli import enrolment, exits
 from signing_service.cli.demo import proofs, tour
+from signing_service.cli.demo.handset import Page
 from signing_service.cli.demo.office import DocumentSystem
 from signing_service.cli.demo.place import Place, make_place
+from signing_service.cli.demo.screens import matching_code
 from signing_service.cli.demo.steps import Steps
 from signing_service.cli.demo.town import WARD, Office, Town
 from signing_service.cli.development_ca import DevelopmentCa
@@ -50,7 +53,7 @@ def play(console: Console, document: Path, directory: Path, *, stay: bool) -> No
         with _running(steps, directory) as place, _database(place) as db:
             town = Office(place, steps, db).set_up()
             if stay:
-                _stay(console, place, town, directory)
+                _stay(steps, place, town, document, directory)
             else:
                 _sign(steps, place, town, db, document)
     except (SigningError, proofs.Untrue) as error:
@@ -111,35 +114,58 @@ def _sign(steps: Steps, place: Place, town: Town, db: Database, document: Path) 
     steps.chapter("A document is signed")
     with steps.step("The document system signs in and submits a plan for the chairman") as said:
         office = DocumentSystem.sign_in(place.url, town.client)
-        made = office.submit(document, town.signatory.id, WARD.code, "201")
+        made = office.submit(document, town.chairman_id, WARD.code, "201")
         said.say(f"{made['id']}: {made['pages']} pages, level {made['level']}, {made['algorithm']}")
-        said.say(f"matching code {made['matching_code']}: the chairman sees the same on his own screen")
-    _is_refused(steps, office, town, made["id"])
-    with steps.step("The chairman confirms with a code from his phone") as said:
-        code = town.signatory.phone.code()
-        done = office.signed(made["id"], office.confirm(made["id"], code))
+        said.say(f"matching code {made['matching_code']}")
+    _is_for_the_phone(steps, office, made["id"])
+    shown = _looked_at(steps, town, made)
+    _is_refused(steps, town, shown)
+    with steps.step("The chairman confirms on his phone with a code from his authenticator") as said:
+        code = town.phone.codes.code()
+        answer = town.phone.confirm(shown, code)
+        done = office.signed(made["id"])
         if done["state"] != "signed":
-            raise proofs.Untrue(f"the signing request is {done['state']}: {done.get('reason')}")
+            raise proofs.Untrue(f"the signing request is {done['state']}: {answer.text[:300]}")
         said.say(f"signed, {done['signed_size']:,} bytes, sha256 {done['signed_digest']}")
     _is_spent(steps, office, town, document, code)
     _prove(steps, place, town, db, _delivered(steps, place, office, made["id"], document))
 
 
-def _is_refused(steps: Steps, office: DocumentSystem, town: Town, request_id: str) -> None:
+def _is_for_the_phone(steps: Steps, office: DocumentSystem, request_id: str) -> None:
+    with steps.step("A code that the document system sends is refused: the policy wants it from the phone") as said:
+        answer = office.try_to_confirm(request_id, "123456")
+        if answer.status_code != HTTPStatus.FORBIDDEN:
+            raise proofs.Untrue(f"a code from the document system got the answer {answer.status_code}")
+        said.say(f"{answer.status_code} {answer.json().get('code')}")
+
+
+def _looked_at(steps: Steps, town: Town, made: dict[str, Any]) -> Page:
+    with steps.step("The chairman finds it on his phone, with every page and the same matching code") as said:
+        shown = town.phone.look(made["id"])
+        if (found := matching_code(shown)) != made["matching_code"]:
+            raise proofs.Untrue(f"the phone shows the matching code {found}")
+        pages = town.phone.pages_of(shown, made["id"])
+        if len(pages) != made["pages"]:
+            raise proofs.Untrue(f"the phone shows {len(pages)} pages")
+        said.say(f"{found[:3]} {found[3:]} on both screens; {len(pages)} pages drawn by the server")
+    return shown
+
+
+def _is_refused(steps: Steps, town: Town, shown: Page) -> None:
     with steps.step("A wrong code is refused, and nothing is asked of the device") as said:
-        answer = office.confirm(request_id, town.signatory.phone.wrong_code())
-        if answer.status_code != 403:
-            raise proofs.Untrue(f"a wrong code got the answer {answer.status_code}")
-        said.say(f"403 {answer.json().get('code')}")
+        answer = town.phone.confirm(shown, town.phone.codes.wrong_code())
+        if answer.status != HTTPStatus.FORBIDDEN:
+            raise proofs.Untrue(f"a wrong code got the answer {answer.status}")
+        said.say(f"{answer.status}, and the form again")
 
 
 def _is_spent(steps: Steps, office: DocumentSystem, town: Town, document: Path, code: str) -> None:
     with steps.step("The same code for another document is refused: it is spent") as said:
-        other = office.submit(document, town.signatory.id, WARD.code, "202")
-        answer = office.confirm(other["id"], code)
-        if answer.status_code != 403:
-            raise proofs.Untrue(f"a spent code got the answer {answer.status_code}")
-        said.say(f"403 {answer.json().get('code')}")
+        other = office.submit(document, town.chairman_id, WARD.code, "202")
+        answer = town.phone.confirm(town.phone.look(other["id"]), code)
+        if answer.status != HTTPStatus.FORBIDDEN:
+            raise proofs.Untrue(f"a spent code got the answer {answer.status}")
+        said.say(f"{answer.status}")
         office.withdraw(other["id"])
 
 
@@ -204,12 +230,21 @@ def _finish(console: Console, steps: Steps, directory: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- staying
 
 
-def _stay(console: Console, place: Place, town: Town, directory: Path) -> None:
-    """Say how to use it, then wait for Ctrl-C."""
+def _stay(steps: Steps, place: Place, town: Town, document: Path, directory: Path) -> None:
+    """Something to do for whoever comes, what to type and where to click; then wait for Ctrl-C."""
+    with steps.step("Some documents wait for the deputy"):
+        office = DocumentSystem.sign_in(place.url, town.client)
+        for number, (subject, urgency) in enumerate(tour.WAITING, 301):
+            office.submit(document, town.guests.deputy_id, WARD.code, str(number), subject=subject,
+                          urgency=urgency)
+    town.phone.put_away(place.directory / tour.PHONE)
     tour.write_tour(place, town, directory)
-    console.print(enrolment.as_blocks(town.signatory.phone.uri))
-    console.print(Text("The chairman's seed: scan it with an authenticator app, or use `code` as below.\n", "dim"))
-    console.print(Text(f"{place.url} answers. In another terminal:\n", "bold green"))
+    console = steps.console
+    console.print(enrolment.as_blocks(town.guests.auditor.phone.uri))
+    console.print(Text("The auditor's seed, for an authenticator app; or use `code auditor`, as below.\n", "dim"))
+    console.print(Text(f"{place.url} answers. In a browser on this machine:\n", "bold green"))
+    console.print(Text(tour.doors(place, town.guests, directory)))
+    console.print(Text("In another terminal:\n", "bold green"))
     console.print(Text(tour.commands(directory)))
     console.print(Text("Ctrl-C ends it.", "bold"))
     signal.pause()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from signing_service.cli.demo.place import Place
-from signing_service.cli.demo.town import WARD, Town
+from signing_service.cli.demo.town import DEPUTY, WARD, Guests, Town
 
 COMMANDS = """\
 . {directory}/tour
@@ -21,8 +21,8 @@ ask "$API/signing-requests" -F file=@tests/documents/ke-hoach.pdf -F document_ty
 REQUEST=$(field id < {directory}/submitted.json)
 field matching_code < {directory}/submitted.json
 
-# The chairman sees the same six digits and confirms with a code from his phone (here: `code`).
-ask "$API/signing-requests/$REQUEST/confirm" --json "{{\\"code\\": \\"$(code)\\"}}" | field state
+# The chairman opens it on his phone, compares the six digits and confirms with a code (`chairman` does as he would).
+chairman "$REQUEST"
 
 # The signed document, and a receipt that proves offline that all of this is on record.
 ask "$API/signing-requests/$REQUEST?wait=30" | field state
@@ -36,6 +36,21 @@ signing-service audit verify
 signing-service audit receipt {directory}/receipt.json --document {directory}/signed.pdf
 """
 
+DOORS = """\
+  {url}/enrol/{ticket}
+      becomes the phone of {deputy}, deputy; {waiting} documents wait for her
+  {url}/console/sign-in
+      {auditor}, auditor, or {operator}, operator; both with the password {password}
+      and a code:  . {directory}/tour; code auditor    (or: code operator)
+"""
+
+WAITING = (  # for the deputy: subject and urgency
+    ("Công văn đôn đốc phòng, chống bão số 9", "hoa-toc"),
+    ("Kế hoạch chuyển đổi số năm 2026", "khan"),
+    ("Thông báo lịch tiếp công dân tháng 12", "normal"),
+)
+PHONE = "chairman.json"
+
 FILE = """\
 # Made by `make run`. Read it into a shell:  . {directory}/tour
 . {environment}
@@ -46,9 +61,13 @@ API=$URL/api/v1
 CLIENT_ID={client_id}
 CLIENT_SECRET={client_secret}
 AGENCY={agency}
-SIGNATORY={signatory}
+SIGNATORY={chairman}
 ask() {{ curl -sS --fail-with-body -H "Authorization: Bearer $TOKEN" "$@"; }}
-code() {{ {python} -c 'import pyotp, sys; print(pyotp.parse_uri(sys.argv[1]).now())' {seed}; }}
+chairman() {{ {python} -m signing_service.cli.demo.screens {phone} "$1"; }}
+code() {{
+  case $1 in auditor) set -- {auditor_seed} ;; operator) set -- {operator_seed} ;; esac
+  {python} -c 'import pyotp, sys; print(pyotp.parse_uri(sys.argv[1]).now())' "$1"
+}}
 field() {{ {python} -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }}
 """
 
@@ -58,13 +77,21 @@ def commands(directory: Path) -> str:
     return COMMANDS.format(directory=directory)
 
 
+def doors(place: Place, guests: Guests, directory: Path) -> str:
+    """Where to click: an official's phone, the auditor's console, the operator's desk."""
+    return DOORS.format(
+        url=place.url, ticket=guests.deputy_ticket, deputy=DEPUTY, auditor=guests.auditor.name,
+        operator=guests.operator.name, password=guests.password, directory=directory, waiting=len(WAITING))
+
+
 def write_tour(place: Place, town: Town, directory: Path) -> None:
-    """The shell file, readable by nobody else: it holds the client's secret and the chairman's seed."""
+    """The shell file, readable by nobody else: it holds the client's secret and people's seeds."""
     values = {
         "directory": directory, "environment": place.directory / "environment", "operator": town.operator.id,
         "programs": Path(sys.executable).parent, "url": place.url, "client_id": town.client.client_id,
-        "client_secret": town.client.secret, "agency": WARD.code, "signatory": town.signatory.id,
-        "python": sys.executable, "seed": town.signatory.phone.uri,
+        "client_secret": town.client.secret, "agency": WARD.code, "chairman": town.chairman_id,
+        "python": sys.executable, "phone": place.directory / PHONE,
+        "auditor_seed": town.guests.auditor.phone.uri, "operator_seed": town.guests.operator.phone.uri,
     }
     file = place.directory / "tour"
     file.touch(mode=0o600)

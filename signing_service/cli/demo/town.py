@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from signing_service.cli.acts import refuse
 from signing_service.cli.credential import import_command
 from signing_service.cli.demo.phones import Phone
 from signing_service.cli.demo.place import Place
+from signing_service.cli.demo.screens import OfficialsPhone, set_password
 from signing_service.cli.demo.steps import Steps
 from signing_service.cli.development_ca import DevelopmentCa
 from signing_service.credentials import State
@@ -25,8 +27,11 @@ from signing_service.wire.client import ask_once
 
 CITY = NewAgency("H26", "Ủy ban nhân dân thành phố Hà Nội", "city")
 WARD = NewAgency("H26.1", "Ủy ban nhân dân phường Ba Đình", "ward", "H26")
-CHAIRMAN = "Nguyễn Văn An"
-FIRST, SECOND = "Trần Thị Bình", "Lê Quang Dũng"  # operators
+CHAIRMAN, DEPUTY = "Nguyễn Văn An", "Phạm Thu Hà"
+FIRST, SECOND, THIRD = "Trần Thị Bình", "Lê Quang Dũng", "Vũ Ngọc Mai"  # operators
+AUDITOR = "Hoàng Minh Tuấn"
+TICKET_HOURS = 24
+PASSWORD_BYTES = 8  # sixteen characters: for a server that lives an afternoon on this machine
 KEY_SECONDS = 60.0
 
 
@@ -40,14 +45,46 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Guests:
+    """For whoever tries the server by hand: a link for one phone, and two people who sign in at the console."""
+
+    deputy_id: str
+    deputy_ticket: str
+    auditor: Person
+    operator: Person
+    password: str
+
+
+@dataclass(frozen=True)
 class Town:
     """Everything that is needed to sign a document."""
 
     operator: Person
-    signatory: Person
-    credential_id: str
+    chairman_id: str
+    phone: OfficialsPhone
     client: ClientSecret
     webhook_secret: str
+    guests: Guests
+
+
+@dataclass(frozen=True)
+class _Entered:
+    """Who and what is on the books before anybody has a key or a link."""
+
+    second: Person
+    third: Person
+    chairman: str
+    deputy: str
+    auditor: str
+    stamps: str
+
+
+@dataclass(frozen=True)
+class _Equipped:
+    """Credentials in the making, and a ticket for each person who enrols."""
+
+    credentials: dict[str, str]  # credential -> whose name it will carry
+    tickets: dict[str, str]      # owner -> ticket
 
 
 @dataclass
@@ -63,13 +100,12 @@ class Office:
         self.steps.chapter("Operators set the server up, every act under a code of their own")
         first = self._first_operator()
         client = self._register(first)
-        second, signatory_id, stamps_id = self._enter(first)
-        signatory, credential_id = self._give_key(first, signatory_id)
-        self._certify(second, credential_id, stamps_id)
-        with self.steps.step(f"{signatory.name} scans the seed with a phone and proves it with the first code"):
-            self._prove(signatory)
+        entered = self._enter(first)
+        equipped = self._equip(first, entered)
+        self._certify(entered.second, equipped.credentials, entered.stamps)
+        phone = self._enrol(equipped.tickets[entered.chairman])
         secret = webhook_secret((self.place.directory / "front.secret").read_bytes(), client.client_id)
-        return Town(first, signatory, credential_id, client, secret)
+        return Town(first, entered.chairman, phone, client, secret, self._welcome(entered, equipped.tickets))
 
     def _first_operator(self) -> Person:
         with self.steps.step("The first operator comes to be, once, on an empty database"):
@@ -88,39 +124,64 @@ class Office:
             said.say(f"client {client.client_id}")
         return client
 
-    def _enter(self, operator: Person) -> tuple[Person, str, str]:
+    def _enter(self, operator: Person) -> _Entered:
         text = resources.files("policies").joinpath("default.toml").read_text(encoding="utf-8")
-        with self.steps.step("One code, four acts: a policy, a second operator, the chairman, the timestamp authority"):
-            results = self._act(
-                operator, m.ActivatePolicy(name="default", text=text), m.AddOperator(name=SECOND),
+        with self.steps.step("One code, seven acts: a policy, operators, officials, an auditor, a timestamp authority"):
+            _, second, third, chairman, deputy, auditor, stamps = self._act(
+                operator, m.ActivatePolicy(name="default", text=text),
+                m.AddOperator(name=SECOND), m.AddOperator(name=THIRD),
                 m.AddSignatory(name=CHAIRMAN, agency_code=WARD.code, office="chairman", reference="CB-00017"),
+                m.AddSignatory(name=DEPUTY, agency_code=WARD.code, office="deputy", reference="CB-00018"),
+                m.AddAuditor(name=AUDITOR, agencies=("*",)),
                 m.AddCredential(kind="timestamp", agency_code=CITY.code, key_kind="p-256", custody="token"),
             )
-            second = Person(results[1].id, SECOND, Phone(results[1].uri or ""))
-            self._prove(second)
-        return second, results[2].id, results[3].id
+            operators = (Person(second.id, SECOND, Phone(second.uri or "")),
+                         Person(third.id, THIRD, Phone(third.uri or "")))
+            for each in operators:
+                self._prove(each)
+        return _Entered(*operators, chairman.id, deputy.id, auditor.id, stamps.id)
 
-    def _give_key(self, operator: Person, signatory_id: str) -> tuple[Person, str]:
-        with self.steps.step("The device makes the chairman's P-256 key and draws the seed of his codes"):
-            added, seed = self._act(
-                operator, m.AddCredential(kind="personal", agency_code=WARD.code, key_kind="p-256",
-                                          signatory_id=signatory_id),
-                m.EnrolCode(owner=signatory_id),
+    def _equip(self, operator: Person, entered: _Entered) -> _Equipped:
+        officials = {entered.chairman: CHAIRMAN, entered.deputy: DEPUTY}
+        owners = [*officials, entered.auditor, entered.third.id]
+        with self.steps.step("The device makes the officials' P-256 keys; each person gets a link that is good once"):
+            results = self._act(
+                operator, *(m.AddCredential(kind="personal", agency_code=WARD.code, key_kind="p-256",
+                                            signatory_id=each) for each in officials),
+                *(m.IssueTicket(owner=each, hours=TICKET_HOURS) for each in owners),
             )
-        return Person(signatory_id, CHAIRMAN, Phone(seed.uri or "")), added.id
+        made, issued = results[:len(officials)], results[len(officials):]
+        return _Equipped({result.id: name for result, name in zip(made, officials.values(), strict=True)},
+                         {owner: result.data or "" for owner, result in zip(owners, issued, strict=True)})
 
-    def _certify(self, operator: Person, credential_id: str, stamps_id: str) -> None:
+    def _certify(self, operator: Person, credentials: dict[str, str], stamps: str) -> None:
         ca = DevelopmentCa.open(self.place.directory / "ca")
+        subjects = {each: _subject(name, WARD) for each, name in credentials.items()}
+        subjects[stamps] = _subject("Dấu thời gian", CITY)
         with self.steps.step("The keys are there; the device signs a certificate request for each"):
-            self._await_keys(credential_id, stamps_id)
-            requests = self._act(
-                operator,
-                m.RequestCertificate(credential_id=credential_id, subject=_subject(CHAIRMAN, WARD)),
-                m.RequestCertificate(credential_id=stamps_id, subject=_subject("Dấu thời gian", CITY)),
-            )
+            self._await_keys(*subjects)
+            requests = self._act(operator, *(m.RequestCertificate(credential_id=each, subject=subject)
+                                             for each, subject in subjects.items()))
         with self.steps.step("A certificate authority for development issues; what it issued is checked and imported"):
-            self._act(operator, self._import(ca, credential_id, requests[0].data or "", Purpose.DOCUMENTS),
-                      self._import(ca, stamps_id, requests[1].data or "", Purpose.TIMESTAMPS))
+            self._act(operator, *(
+                self._import(ca, each, result.data or "",
+                             Purpose.TIMESTAMPS if each == stamps else Purpose.DOCUMENTS)
+                for each, result in zip(subjects, requests, strict=True)))
+
+    def _enrol(self, ticket: str) -> OfficialsPhone:
+        with self.steps.step(f"{CHAIRMAN} opens the link, scans the seed and proves it with the first code") as said:
+            phone, stop_code = OfficialsPhone.enrol(self.place.url, ticket)
+            said.say(f"from now on this phone confirms; its stop code, for the day it is lost: {stop_code}")
+        return phone
+
+    def _welcome(self, entered: _Entered, tickets: dict[str, str]) -> Guests:
+        """An auditor and an operator with a password, so that somebody can sign in as them."""
+        password = secrets.token_hex(PASSWORD_BYTES)
+        with self.steps.step("An auditor and an operator set their passwords at the console"):
+            codes = set_password(self.place.url, tickets[entered.auditor], password, None)
+            set_password(self.place.url, tickets[entered.third.id], password, entered.third.phone)
+        auditor = Person(entered.auditor, AUDITOR, codes)
+        return Guests(entered.deputy, tickets[entered.deputy], auditor, entered.third, password)
 
     def _import(self, ca: DevelopmentCa, credential_id: str, csr: str, purpose: Purpose) -> m.ImportCertificate:
         issued = ca.issue(csr.encode(), _now(), timestamping=purpose is Purpose.TIMESTAMPS)
