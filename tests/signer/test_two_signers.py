@@ -15,14 +15,14 @@ from sqlalchemy import func, select, update
 from signing_service.audit import StoredTiles
 from signing_service.db.tables import checkpoint, confirmation, entry, lease, log_key
 from signing_service.errors import NotAuthorized, SigningError, Unavailable
-from signing_service.signer import leases, reconcile, sequencer
+from signing_service.signer import enrolments, leases, reconcile, sequencer, tickets
 from signing_service.signer.confirmations import Confirmations
 from signing_service.signer.runtime import Runtime
 from signing_service.tlog import note, tiles
 from signing_service.tlog.entries import EntryLine
 from signing_service.tlog.verify import verify_log
 from signing_service.wire import messages as m
-from tests.support.city import City, runtime
+from tests.support.city import City, Person, runtime, secret_of
 from tests.support.memory_device import MemoryDevice
 
 pytestmark = pytest.mark.counted  # who wins a race, and how, differs
@@ -198,3 +198,71 @@ def verified(city: City) -> Any:
         newest, *older = [note.open_note(each, verifiers) for each in notes]
         lines = [EntryLine.of(row.leaf_index, json.loads(row.body)) for row in bodies]
         return verify_log(lines, newest, history=older, node_at=tiles.node_at(StoredTiles(tx)))
+
+
+# -------------------------------------------------------------------------------------------- phones and tickets
+
+
+def at_both(city: City, other: Runtime, work: Any) -> list[Any]:
+    """The same work at both signers at the same moment; a refusal is an answer."""
+    answers: list[Any] = []
+    gate = threading.Barrier(2)
+
+    def story(rt: Runtime, number: int) -> None:
+        gate.wait()
+        try:
+            answers.append(work(rt, number))
+        except SigningError as error:
+            answers.append(error)
+
+    threads = [threading.Thread(target=story, args=(rt, number)) for number, rt in enumerate((city.rt, other))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    return answers
+
+
+def test_a_ticket_opened_at_two_signers_at_once_is_opened_by_one_browser(city: City, other: Runtime) -> None:
+    official = city.official()
+    for _ in range(5):
+        token = city.ticket(official.id)
+        leases.beat(other)
+        answers = at_both(city, other, lambda rt, number, token=token: tickets.redeem(
+            rt, m.RedeemTicket(token, f"{number:064x}", "a" * 64)))
+        assert sorted(type(each).__name__ for each in answers) == ["NotAuthorized", "TicketRedeemed"], answers
+
+
+def test_an_enrolment_completed_at_two_signers_at_once_is_complete_once(city: City, other: Runtime) -> None:
+    official = city.official()
+    secret = "a" * 64
+    for round_ in range(1, 4):
+        opened = city.opens(city.ticket(official.id), secret)
+        city.next_code()
+        leases.beat(other)
+        renewed = Person(official.id, secret_of(str(opened.uri)), official.credential)
+        asked = m.CompletePhone(m.PhoneProof(str(opened.phone_id), secret), renewed.code(city.clock.at))
+        answers = at_both(city, other, lambda rt, _number, asked=asked: enrolments.complete_phone(rt, asked))
+        assert sum(isinstance(each, m.PhoneReady) for each in answers) == 1, answers
+        assert city.events("phone:ready") == round_
+        city.acts(m.Unlock(official.id))
+
+
+def test_a_phone_retired_at_one_signer_confirms_nothing_at_the_other(
+    city: City, other: Runtime, device: MemoryDevice,
+) -> None:
+    """The other has seen it active, and remembers that row."""
+    held = city.enrols_phone(city.official())
+    city.next_code()
+    leases.beat(other)
+    confirmations = Confirmations(other, 2)
+    first = confirmations([city.phone_confirmation(held, [city.submitted(held.person)])])[0]
+    assert isinstance(first, m.Confirmed)
+    city.acts(m.RetirePhone(held.id))
+    city.next_code()
+    leases.beat(other)
+    made = len(device.signatures)
+    refused = confirmations([city.phone_confirmation(held, [city.submitted(held.person, b"after")])])[0]
+    confirmations.close()
+    assert isinstance(refused, NotAuthorized)
+    assert (refused.code, len(device.signatures)) == ("phone", made)
