@@ -22,6 +22,7 @@ from hsm.algorithms import Algorithm, KeyKind
 from hsm.device import Custody
 from signing_service.db.migrate import upgrade
 from signing_service.wire import messages as m
+from tests.bench import screens, searching
 from tests.support import softhsm
 from tests.support.city import City, Clock, Person, runtime
 from tests.support.service import PLAN, Service, until
@@ -133,6 +134,12 @@ def over_http(directory: Path) -> list[Figure]:
 
 
 def main() -> None:
+    _signatures()
+    searching.main()
+    screens.main()
+
+
+def _signatures() -> None:
     figures = [raw_device(KeyKind.P256, Algorithm.ECDSA_SHA256), raw_device(KeyKind.RSA_2048, Algorithm.RSA_SHA256)]
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
