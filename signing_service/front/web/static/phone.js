@@ -32,6 +32,9 @@ document.addEventListener("input", (event) => {
   if (digits !== field.value) field.value = digits;
 });
 
+// What was wrong stands far down a long page: go there.
+document.querySelector('[aria-invalid="true"]')?.focus();
+
 // The button below the list says how many were chosen.
 function count() {
   const button = document.querySelector("[data-chosen] button");
