@@ -44,7 +44,7 @@ class Runtime:
     clock: Clock
     watch: Watch
     turns: Turns        # one confirmation of a signing request at a time
-    wrong_codes: Tally  # by client; each right code pays for some of them
+    wrong_codes: Tally  # by client, phone or place; each right code pays for some of them
     secret: bytes  # 32 bytes that webhook keys and fingerprints derive from
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)  # failed sign-ins, by place
     hashing: Hashing = field(default_factory=Hashing)           # passwords, a few at a time
