@@ -18,7 +18,7 @@ FOR_TESTS := $(FOR_DEMO) /usr/lib/postgresql/*/bin/initdb:postgresql setpriv:uti
 	/usr/bin/chromium:chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check lint bench crash faults screenshots clean
+.PHONY: help setup demo run test check lint bench crash faults screenshots pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ faults: $(READY) ## Take the device away, break it, and attack the log 100,000 t
 screenshots: $(READY) ## Every page and state on one sheet, as the browser's tests see them: var/screenshots
 	@.ci/install-missing $(FOR_TESTS)
 	@PYTHONPATH=. $(BIN)/python -m tests.browser.screenshots --workers $(WORKERS)
+
+pictures: $(READY) ## The same, and a few of them small enough for the guides: docs/pictures
+	@.ci/install-missing $(FOR_TESTS)
+	@PYTHONPATH=. $(BIN)/python -m tests.browser.screenshots --workers $(WORKERS) --pictures docs/pictures
 
 clean: ## Remove what was made, and nothing else
 	@rm -rf var .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

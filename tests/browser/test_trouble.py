@@ -228,6 +228,15 @@ def test_everything_works_without_a_script(chromium: Chromium, town: Town, glass
         visitor.sees("phone.results.refused")
 
 
+@pytest.mark.parametrize("sight", SIGHTS, ids=str)
+def test_a_mistake_is_a_page_in_either_language(chromium: Chromium, town: Town, sight: Sight) -> None:
+    with chromium.visits(sight.glass, town.url, language=sight.language) as visitor:
+        with visitor.told(404):
+            visitor.opens("/nowhere")
+        visitor.sees("error.kind.NotFound")
+        visitor.looks("not-found")
+
+
 HOSTILE = {
     "subject": '<script>document.title="taken"</script><img src=x onerror=alert(1)>',
     "number": "1'\"><b>",

@@ -45,7 +45,7 @@ class Glass:
     """What somebody looks through. `thumb`: targets must be large enough for one (44 px, WCAG 2.5.5)."""
 
     name: str
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = field(hash=False)
     thumb: bool
 
 
@@ -70,6 +70,8 @@ class Sight:
 EVERY_SIGHT = tuple(Sight(glass, language) for glass in (PHONE, DESKTOP) for language in ("vi", "en"))
 SIGHTS = EVERY_SIGHT if os.environ.get(ALBUM) else (Sight(PHONE, "vi"), Sight(DESKTOP, "en"))
 STAFF_SIGHTS = tuple(replace(each, glass=POCKET) if each.glass is PHONE else each for each in SIGHTS)
+
+JUDGED: set[tuple[str, Glass]] = set()  # a state that many stories pass through is judged in the first of them
 
 
 class Chromium:
@@ -202,7 +204,15 @@ class Visitor:
     # ------------------------------------------------------------------------------------------- how it looks
 
     def looks(self, name: str) -> None:
-        """Judge the page as it is now: layout, targets, accessibility in both colour schemes. And a picture, maybe."""
+        """Judge a state by its name: all of it the first time that a story comes across it, its layout every time."""
+        if (name, self.glass) in JUDGED and not os.environ.get(ALBUM):
+            self._judge_layout(name)
+            return
+        self.judge(name)
+        JUDGED.add((name, self.glass))
+
+    def judge(self, name: str) -> None:
+        """Layout and targets; accessibility, by day and by night; and a picture where there is an album."""
         self._judge_layout(name)
         for scheme in SCHEMES:
             self.page.emulate_media(color_scheme=scheme)
