@@ -88,7 +88,7 @@ async def sign_in(rt: Runtime, name: str, password: str, code: str, address: str
     """The secret of a fresh session. `name`: what the person is called, or their id.
 
     Raises NotAuthorized `sign-in` for whatever was wrong, always the same and never sooner than `REFUSED_AFTER`;
-    TooMany where too many sign-ins from `address` failed; Unavailable where nobody could sign in at this moment.
+    TooMany where too many sign-ins from `address`, a place, failed; Unavailable where nobody could sign in at this moment.
     """
     due = asyncio.get_running_loop().time() + REFUSED_AFTER
     rt.doorkeeper.admit(address)

@@ -10,6 +10,7 @@ from signing_service.front.app import create_app
 from signing_service.front.patience import PatientProtocol
 from signing_service.front.runtime import open_runtime
 from signing_service.front.settings import FrontSettings
+from signing_service.front.web import pages
 
 KEEP_ALIVE = 15      # seconds an idle connection may stay
 ENDING = 35          # seconds for what is under way when we are told to stop; the supervisor waits a little longer
@@ -18,6 +19,7 @@ SPARE = 64           # connections beyond what the application takes, so that it
 
 async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
     """Until SIGTERM or SIGINT; what is under way then is ended first."""
+    pages.warm()
     async with open_runtime(settings) as rt:
         config = uvicorn.Config(
             create_app(rt), http=PatientProtocol, lifespan="off", log_config=None, access_log=False,

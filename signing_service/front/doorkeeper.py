@@ -6,7 +6,7 @@ everybody's accounts locked, or our processors busy, without being sent away.
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 
 from signing_service.errors import TooMany
 from signing_service.front.tally import Tally
@@ -22,16 +22,15 @@ class Doorkeeper:
         self._knocks = Tally(FROM_ONE_PLACE, SECONDS)
         self._recorded = Tally(RECORDED, RECORDING_SECONDS)
 
-    def admit(self, address: str) -> None:
+    def admit(self, place: str) -> None:
         """Count one try from here. Raises TooMany where there were too many."""
-        place = place_of(address)
         if (wait := self._knocks.wait(place)) > 0:
             raise TooMany("Too many sign-ins from this place failed.", code="sign-ins", retry_after=int(wait) + 1)
         self._knocks.add(place)
 
-    def forgive(self, address: str) -> None:
+    def forgive(self, place: str) -> None:
         """It went well: it does not count, and pays for a few that did not."""
-        self._knocks.forgive(place_of(address), 4)
+        self._knocks.forgive(place, 4)
 
     def is_worth_recording(self, actor: str) -> bool:
         """Is there room on record for one more refusal of this name?"""
@@ -42,9 +41,9 @@ class Doorkeeper:
 
 
 def place_of(address: str) -> str:
-    """Where somebody is. Who has one IPv6 address has 2**64 of them."""
+    """Where somebody is: an IPv4 address, or a network of IPv6. Who has one of its addresses has 2**64 of them."""
     try:
         found = ip_address(address)
     except ValueError:
         return "nowhere"
-    return str(int(found) >> 64) if isinstance(found, IPv6Address) else str(found)
+    return str(found) if isinstance(found, IPv4Address) else str(ip_network((found, 64), strict=False))

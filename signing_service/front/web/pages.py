@@ -35,6 +35,12 @@ def environment() -> Environment:
     )
 
 
+def warm() -> None:
+    """Compile every template, so that the first visitor does not wait for it."""
+    for name in environment().list_templates():
+        environment().get_template(name)
+
+
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
     """The page that a template gives. What the template may use besides `context` is listed in `_always`."""
     text = environment().get_template(template).render(_always(request) | context)

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from signing_service import accounts, phones
 from signing_service.accounts import Staff
 from signing_service.errors import Unauthenticated
+from signing_service.front.doorkeeper import place_of
 from signing_service.front.runtime import Runtime
 from signing_service.people import Official
 
@@ -80,12 +81,14 @@ def _runtime(request: Request) -> Runtime:
 
 
 def address_of(request: Request) -> str:
-    """Where the visitor is, for counting what one place tries. Of our own proxies, and of nobody else, we believe
-    what they say: the last address they added (RFC 7239 7.4 warns of the others).
+    """Where the visitor is, for counting what one place tries: an IPv4 address, or the network of an IPv6 one.
+
+    Of our own proxies, and of nobody else, we believe what they say: the last address they added (RFC 7239 7.4 warns
+    of the others).
     """
     peer = request.client.host if request.client else "unknown"
     said = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return said if said and _is_ours(peer, _runtime(request).settings.proxies) else peer
+    return place_of(said if said and _is_ours(peer, _runtime(request).settings.proxies) else peer)
 
 
 def _is_ours(peer: str, proxies: tuple[str, ...]) -> bool:

@@ -214,6 +214,7 @@ ADDRESSES = {
     "somebody who says where they are": ("203.0.113.9", "10.0.0.1", "203.0.113.9"),
     "our proxy": ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
     "our proxy, after somebody's own invention": ("127.0.0.1", "10.0.0.1, 198.51.100.7", "198.51.100.7"),
+    "one of the many addresses that an IPv6 holder has": ("127.0.0.1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
     "our proxy, silent": ("127.0.0.1", None, "127.0.0.1"),
 }
 
