@@ -191,6 +191,16 @@ def test_every_search_finds_what_reading_everything_finds(
             assert count.number == len(expected)
 
 
+def test_no_entry_is_lost_at_either_end_of_a_time(log: Log) -> None:
+    """Times and places do not go quite together: the stretch that is searched is wider than the time."""
+    reader = Reader("a")
+    with log.db.read() as tx:
+        for row in log.rows[::6]:
+            for wanted in (Wanted(begins=row.at, limit=200), Wanted(ends=row.at, limit=200),
+                           Wanted(begins=row.at, ends=row.at + MINUTE, limit=200)):
+                assert [each.id for each in page_of(tx, reader, wanted).entries] == log.oracle(reader, wanted)
+
+
 def test_a_count_says_how_sure_it_is(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     everything = Reader("a")
     with log.db.read() as tx:
