@@ -17,12 +17,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from signing_service.errors import NotFound, SigningError, Unauthenticated
+from signing_service.errors import Invalid, NotFound, SigningError, Unauthenticated
 from signing_service.front import problems
 from signing_service.front.web import forgery, mistakes, visitors
 from signing_service.front.web.pages import fields
 
 SAFE = frozenset({"GET", "HEAD"})
+TAKES_A_FILE = frozenset({"console_document"})
 
 
 class Audience(StrEnum):
@@ -116,6 +117,7 @@ class Screen(APIRoute):
                 await _admit(request, audience)
                 if request.method not in SAFE:
                     forgery.check_site(request)
+                    _check_kind(request, self.name)
                     forgery.check_token(request, await fields(request))
                 return await handle(request)
             except visitors.SignInFirst as first:
@@ -128,6 +130,12 @@ class Screen(APIRoute):
                 await request.close()  # files of a form that was read, whatever became of it
 
         return shown
+
+
+def _check_kind(request: Request, screen: str) -> None:
+    """A form with a file may be as large as a document, and its fields stand in memory: nobody sends one elsewhere."""
+    if screen not in TAKES_A_FILE and request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Invalid("This form carries no file.", code="form")
 
 
 def audience_of(screen: str) -> Audience:

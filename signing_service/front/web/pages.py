@@ -13,6 +13,7 @@ from markupsafe import Markup
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response
 
+from signing_service.errors import Invalid
 from signing_service.front.runtime import Runtime
 from signing_service.front.settings import MIB
 from signing_service.front.web import assets, forgery, formats, visitors, words
@@ -23,6 +24,8 @@ CONTENT_SECURITY = "; ".join((
 ))
 HEADERS = {"Content-Security-Policy": CONTENT_SECURITY, "Cache-Control": "no-store", "Vary": "Cookie",
            "Cross-Origin-Opener-Policy": "same-origin",
+           # Not `no-referrer`: it makes a browser say `Origin: null` of our own forms, and an older one says no more.
+           "Referrer-Policy": "strict-origin",
            "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()"}
 MOST_FIELDS, LARGEST_FIELD = 1000, MIB  # a review of 200 documents has two fields for each
 
@@ -51,8 +54,11 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
 
 
 async def fields(request: Request) -> FormData:
-    """The form that was sent, read once, within bounds."""
-    return await request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=LARGEST_FIELD)
+    """The form that was sent, read once, within bounds. Invalid where a zero byte is in it: PostgreSQL takes none."""
+    form = await request.form(max_files=1, max_fields=MOST_FIELDS, max_part_size=LARGEST_FIELD)
+    if any(isinstance(value, str) and "\x00" in value for value in form.values()):
+        raise Invalid("There is a zero byte in the form.", code="form")
+    return form
 
 
 def _always(request: Request) -> dict[str, Any]:

@@ -194,6 +194,24 @@ def test_a_phone_that_an_attacker_fixed_in_the_browser_is_not_the_one_that_is_en
     assert any(value and value != planted for value in fresh)
 
 
+def test_who_knows_no_more_than_a_phones_id_cannot_fill_its_measure_of_wrong_codes(world: World) -> None:
+    official, office = world.official(), world.client()
+    phone, _, seed = enrolled(world, official)
+    known = next(each.value for each in phone.http.cookies.jar if each.name == visitors.PHONE).partition(".")[0]
+    stranger = world.browser()
+    stranger.http.cookies.set(ENROLLING, f"{known}.{'0' * 64}", domain="signing.test")
+    token = dict(stranger.form(stranger.opens("/stop"), "/stop").fields)["csrf"]
+    for _ in range(WRONG_CODES):
+        answer = stranger.asks("POST", f"/enrol/{'A' * 43}/complete", data={"csrf": token, "code": "123456"},
+                               headers={"sec-fetch-site": "same-origin"})
+        assert answer.status_code == 401
+
+    made = office.submits(official)
+    world.city.next_code()
+    phone.sends(phone.looks_at(made), "/confirm", code=pyotp.TOTP(seed).at(world.clock.at))
+    assert world.state_of(made) == "signed"
+
+
 def test_an_answer_that_was_lost_after_the_first_code_leads_to_the_list(
     world: World, monkeypatch: pytest.MonkeyPatch,
 ) -> None:

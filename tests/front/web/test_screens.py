@@ -126,6 +126,31 @@ def test_a_form_without_the_right_token_changes_nothing(
     assert world.stage.run(story()).status_code == 403
 
 
+def test_a_form_that_carries_no_file_is_refused_as_one_that_does_before_it_fills_the_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = trial(world, monkeypatch)
+
+    async def story() -> httpx.Response:
+        async with visitor(app) as browser:
+            token = await token_of(browser)
+            return await browser.post("/act", data={"csrf": token}, files={"file": b"%PDF"},
+                                      headers={"sec-fetch-site": "same-origin"})
+
+    assert world.stage.run(story()).status_code == 400
+
+
+def test_a_zero_byte_in_a_field_is_a_mistake_and_never_reaches_the_database(either: World) -> None:
+    phone = either.browser()
+    answer = phone.sends(phone.opens("/console/sign-in"), "/console/sign-in", name="\x00", password="x", code="1")
+    assert answer.status_code == 400
+
+
+def test_a_browser_that_tells_only_the_origin_may_tell_it_with_our_own_forms(world: World) -> None:
+    told = world.browser().opens("/stop").headers.get_list("referrer-policy")
+    assert told == ["strict-origin"]  # with `no-referrer` it says `Origin: null`, and is refused
+
+
 def test_a_token_is_worthless_in_another_browser(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     app = trial(world, monkeypatch)
 
