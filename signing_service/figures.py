@@ -28,6 +28,7 @@ from signing_service.people import agency_names
 from signing_service.reports import Line
 
 LONGEST = 366      # days
+EARLIEST, LATEST = date(1900, 1, 1), date(9000, 12, 31)  # the periods beside one, and other zones, are still dates
 SOON = (7, 30, 60)  # days before a certificate ends
 FINE = 92          # days that a chart can show one by one; a longer period is shown by months
 
@@ -48,7 +49,7 @@ class Period:
     last: date
 
     def __post_init__(self) -> None:
-        if not 0 <= (self.last - self.first).days < LONGEST:
+        if not (EARLIEST <= self.first <= self.last <= LATEST and (self.last - self.first).days < LONGEST):
             raise Invalid(f"A period has 1 to {LONGEST} days, and begins before it ends.", code="period")
 
     @classmethod

@@ -257,7 +257,8 @@ PERIODS = {
 NO_PERIODS = {
     "its end before its beginning": ("2026-11-02", "2026-11-01"), "a day more than a year": (
         "2026-01-01", "2027-01-02"), "half of it": ("2026-11-01", ""), "no date": ("yesterday", "today"),
-    "a day that is none": ("2026-02-30", "2026-03-01"),
+    "a day that is none": ("2026-02-30", "2026-03-01"), "a day before which there is none": (
+        "0001-01-01", "0001-01-31"), "a day after which there is none": ("9999-12-01", "9999-12-31"),
 }
 
 
@@ -357,6 +358,7 @@ def test_files_are_for_download_and_on_record(auditing: Seat, world: World) -> N
 
 @pytest.mark.parametrize("path", [
     "/console/figures?first=2026-11-02&last=2026-11-01", "/console/figures?first=x&last=y",
+    "/console/figures?first=0001-01-01&last=0001-01-31", "/console/figures?first=9999-12-01&last=9999-12-31",
     "/console/figures.csv?table=everything"])
 def test_what_cannot_be_asked_is_refused_as_a_page(path: str, world: World) -> None:
     assert world.auditor().gets(path).status_code == 400
