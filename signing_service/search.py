@@ -30,7 +30,7 @@ from signing_service.inspection import (
 )
 
 FEW = 10_000             # entries that are looked at all together
-MOST_LOOKED = 25_000     # entries that are looked at for one page
+MOST_LOOKED = 40_000     # entries that are looked at for one page
 FIRST_PIECE, LARGEST_PIECE = 1_000, 15_000
 MOST_COUNTED = FEW       # beyond it people want to know "many"; what leads is counted so far in any case
 
