@@ -2,7 +2,8 @@
 
 Searched are the logs of all processes, the database with its write-ahead log, the entries, the metrics, every answer
 and webhook, and the command lines. Looked for are codes (right and wrong ones), seeds, the client's secret, access
-tokens, the PIN, the front's and the webhooks' secrets, and signature values where they have no business.
+tokens, links to enrol with, phones' secrets, stop codes, passwords, the PIN, the front's and the webhooks' secrets,
+and signature values where they have no business.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ import pyotp
 import pytest
 from sqlalchemy import select, update
 
+from signing_service.cli.demo.handset import Handset
+from signing_service.cli.demo.screens import OfficialsPhone, set_password
 from signing_service.db.migrate import upgrade
 from signing_service.db.tables import client, entry, signature
+from signing_service.front.web import visitors
 from signing_service.front.webhooks import webhook_secret
 from signing_service.wire import messages as m
 from signing_service.wire.client import ask_once
@@ -90,10 +94,11 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     try:
         with service.city.rt.db.write() as tx:
             tx.execute(update(client).values(webhook_url=f"http://127.0.0.1:{listener.server_port}/hook"))
-        officials = [service.official("Nguyễn Văn A"), service.official("Trần Thị B")]
+        officials = [service.official(name) for name in ("Nguyễn Văn A", "Trần Thị B", "Lê Văn C")]
+        auditor = service.city.auditor("Phạm Thị Dung")
         service.start()
         lived = Day()
-        _live(service, lived, officials)
+        _live(service, lived, officials, auditor)
         _collect(service, lived, directory)
         yield lived
     finally:
@@ -105,9 +110,10 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
 # ------------------------------------------------------------------------------------------------ the day
 
 
-def _live(service: Told, day: Day, officials: list[Person]) -> None:
-    a, b = officials
-    for person, name in ((a, "A's seed"), (b, "B's seed"), (service.city.operator, "the operator's seed")):
+def _live(service: Told, day: Day, officials: list[Person], auditor: Person) -> None:
+    a, b, c = officials
+    whose = ((a, "A's seed"), (b, "B's seed"), (c, "C's seed"), (service.city.operator, "the operator's seed"))
+    for person, name in whose:
         day.secrets |= memory.spellings(name, base64.b32decode(person.secret))
     own = (service.directory / "front.secret").read_bytes()
     day.secrets |= memory.spellings("the front's secret", own) | {
@@ -118,6 +124,7 @@ def _live(service: Told, day: Day, officials: list[Person]) -> None:
     _ask_for_tokens(service, day)
     signed = _sign(service, day, a)
     _go_wrong(service, day, b, signed)
+    _come_to_the_screens(service, day, c, auditor)
     _enrol_anew(service, day, b)
     until(lambda: Notified.heard, 30, "a webhook")
 
@@ -190,6 +197,36 @@ def _go_wrong(service: Told, day: Day, person: Person, signed: str) -> None:
                      person.code(datetime.now(UTC), drift=-1)).status_code == 503
     service.run("signer")
     service.await_ready()
+
+
+def _come_to_the_screens(service: Told, day: Day, person: Person, auditor: Person) -> None:
+    """A phone is enrolled by a link, an auditor gets a password, and both go wrong on the way."""
+    operator = service.city.operator
+    day.codes["the operator's code before"] = operator.code(datetime.now(UTC), drift=-1)
+    act = m.Act(operator.id, day.codes["the operator's code before"],
+                (m.IssueTicket(person.id), m.IssueTicket(auditor.id)))
+    tickets = [each.data or "" for each in ask_once(service.city.rt.settings.admin_socket, act, m.Done).results]
+    phone, stop_code = OfficialsPhone.enrol(service.at(""), tickets[0])
+    password, wrong = "mật khẩu của một kiểm toán viên", "mật khẩu mà ai đó đã thử"
+    codes = set_password(service.at(""), tickets[1], password, None)
+    handset = Handset(service.at(""))
+    for said in (password, wrong):  # right with a wrong code, and wrong
+        day.codes[f"a code with {said}"] = codes.wrong_code()
+        day.answers.append(handset.send(handset.open("/console/sign-in"), "/console/sign-in", name="Phạm Thị Dung",
+                                        password=said, code=codes.wrong_code()).text.encode())
+    cookies = phone.handset.cookies
+    day.answers.append(phone.handset.open("/me").text.encode())
+    for typed in (stop_code[:-1] + ("A" if stop_code[-1] != "A" else "B"), stop_code):
+        stopped = phone.handset.send(phone.handset.open("/stop"), "/stop", **{"stop-code": typed})
+        day.answers.append(stopped.text.encode())
+        day.secrets[f"a stop code, {typed == stop_code}"] = typed.encode()
+    for browser in (handset, phone.handset):
+        browser.close()
+    day.secrets |= {"a phone's secret": cookies[visitors.PHONE].partition(".")[2].encode(),
+                    "a password": password.encode(), "a wrong password": wrong.encode()}
+    day.secrets |= {f"ticket {at}": ticket.encode() for at, ticket in enumerate(tickets)}
+    for name, uri in (("a phone's seed", phone.codes.uri), ("an auditor's seed", codes.uri)):
+        day.secrets |= memory.spellings(name, base64.b32decode(secret_of(uri)))
 
 
 def _enrol_anew(service: Told, day: Day, person: Person) -> None:
@@ -278,7 +315,8 @@ def test_the_day_had_everything_in_it(day: Day) -> None:
     entries = day.places["the entries"]
     for event in ("token:issue", "token:refuse", "code:rejected", "signing-request:confirm", "signature:done",
                   "timestamp:issue", "code:enrol", "code:enrol:complete", "signing-request:submit:refused",
-                  "webhook:deliver"):
+                  "webhook:deliver", "ticket:issue", "ticket:redeem", "phone:ready", "password:set", "stop-code:used",
+                  "stop-code:refused", "sign-in:refused"):
         assert f'"{event}"'.encode() in entries, event
     assert len(day.codes) >= 12
     assert day.values

@@ -109,6 +109,9 @@ class Handset:
                 if morsel["max-age"] == "0":
                     del self.cookies[name]
 
+    def close(self) -> None:
+        self.http.close()
+
     def open(self, path: str) -> Page:
         return _read(self.http.get(path))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,10 @@ def matching_code(shown: Page) -> str:
 
 def set_password(url: str, ticket: str, password: str, codes: Phone | None) -> Phone:
     """What an auditor or operator does with their link. Operators keep their codes; auditors get their seed here."""
-    handset = Handset(url)
-    page = handset.send(handset.open(f"/enrol/{ticket}"), "/console/enrolment")
-    codes = codes or Phone(page.link("otpauth:"))
-    done = handset.send(page, "/console/enrolment/complete", new=password, again=password, code=codes.code())
+    with closing(Handset(url)) as handset:
+        page = handset.send(handset.open(f"/enrol/{ticket}"), "/console/enrolment")
+        codes = codes or Phone(page.link("otpauth:"))
+        done = handset.send(page, "/console/enrolment/complete", new=password, again=password, code=codes.code())
     if done.status != 200 or "/enrolment" in done.url:
         raise Untrue(f"the password was not set: {done.text[:300]}")
     return codes
