@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from signing_service import exports, inspection, provenance, receipts, reports, search, verification
 from signing_service.exports import Form
-from signing_service.filters import Wanted
+from signing_service.filters import Order, Wanted
 from signing_service.front.callers import Guarded, Known
 from signing_service.front.forms import FORM_LIMITS
 from signing_service.front.rest import Held, check_moments
@@ -38,10 +38,17 @@ def wanted(
     outcome: Annotated[str | None, Query(max_length=20)] = None,
     agency: Annotated[str | None, Query(max_length=35, description="With those below it.")] = None,
     signatory: Id = None, client: Id = None, signing_request: Id = None, digest: Digest = None,
+    document_type: Annotated[str | None, Query(max_length=10)] = None,
+    number: Annotated[str | None, Query(max_length=11)] = None,
+    symbol: Annotated[str | None, Query(max_length=30)] = None,
+    certificate: Annotated[str | None, Query(
+        max_length=200, description="Serial number in hexadecimal, or SHA-256 fingerprint.")] = None,
+    order: Annotated[Order, Query(description="As the log has them, or the newest first.")] = Order.OLDEST,
 ) -> Wanted:
     check_moments(begins=begins, ends=ends)
     return Wanted(begins=begins, ends=ends, event=event, outcome=outcome, agency=agency, signatory=signatory,
-                  client=client, signing_request=signing_request, digest=digest)
+                  client=client, signing_request=signing_request, digest=digest, document_type=document_type,
+                  number=number, symbol=symbol, certificate=certificate, order=order)
 
 
 Filters = Annotated[Wanted, Depends(wanted)]

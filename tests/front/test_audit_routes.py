@@ -61,6 +61,13 @@ def test_pages_follow_each_other(archive: Archive) -> None:
     assert [each["index"] for each in first["entries"] + second["entries"]] == list(range(6))
 
 
+def test_documents_are_found_by_what_people_call_them_the_newest_first(archive: Archive) -> None:
+    found = archive.get("/audit/entries", number="201", symbol="KH-UBND", document_type="KH", order="newest")["entries"]
+    assert {each["body"]["signing_request_id"] for each in found} == {archive.made["id"]}
+    assert [each["index"] for each in found] == sorted((each["index"] for each in found), reverse=True)
+    assert archive.get("/audit/entries", number="202")["entries"] == []
+
+
 def test_the_export_verifies_against_the_public_checkpoint(archive: Archive) -> None:
     checkpoint = archive.world.asks("GET", "/checkpoint")  # first: what it covers has its place in the export
     key = archive.world.asks("GET", "/checkpoint/key").text.strip()
@@ -142,6 +149,8 @@ WRONG = {
     "a month that is none": ("/reports/monthly?month=2026-13", 400),
     "a month in full-width digits": ("/reports/monthly?month=２０２６-01", 400),
     "another form": ("/audit/export?form=xml", 400),
+    "a serial number that is none": ("/audit/entries?certificate=xyz", 400),
+    "an order that is none": ("/audit/entries?order=random", 400),
 }
 
 
