@@ -130,7 +130,8 @@ def _is_form(headers: list[tuple[bytes, bytes]]) -> bool:
 
 
 def _is_long_poll(scope: Scope) -> bool:
-    return scope["method"] == "GET" and "wait" in parse_qs(scope["query_string"].decode("latin-1"))
+    """Of the API, which bounds its own; a page that is asked to wait does not, and must find room like any other."""
+    return scope["method"] == "GET" and scope["path"].startswith("/api/") and "wait" in parse_qs(scope["query_string"].decode("latin-1"))
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,20 @@ def test_a_phone_that_was_retired_shows_nothing_and_confirms_nothing(visits: Vis
     assert town.world.count("signature") == 0
 
 
+def test_a_list_that_stands_open_on_a_phone_goes_away_when_the_phone_is_retired(visits: Visits, town: Town) -> None:
+    with visits() as official:
+        visitor, made = official.visitor, town.submits(official.person)
+        visitor.page.clock.install()
+        visitor.opens("/waiting")
+        official.waiting(made).wait_for()
+        phone_id = next(each["value"] for each in visitor.context.cookies() if each["name"] == PHONE_COOKIE)
+        town.world.city.acts(m.RetirePhone(phone_id.partition(".")[0], "lost"))
+        with visitor.told(401):
+            visitor.page.clock.run_for(21_000)
+            official.waiting(made).wait_for(state="detached")
+            visitor.sees("error.phone")
+
+
 # --------------------------------------------------------------------------------------------- phones, lost and found
 
 
@@ -142,6 +156,7 @@ def test_a_lost_phone_is_stopped_from_anywhere_with_the_stop_code(
         elsewhere.opens("/")
         elsewhere.looks("unknown-phone")
         elsewhere.follows("phone.stop.title")
+        elsewhere.sees("phone.stop.what")
         elsewhere.looks("stop")
         with elsewhere.told(403):
             elsewhere.page.locator("[name=stop-code]").fill("AAAAA-BBBBB-CCCCC-DDDDD")
@@ -159,6 +174,7 @@ def test_officials_suspend_themselves(visits: Visits, town: Town, why: str) -> N
         visitor = official.visitor
         visitor.opens("/me")
         visitor.follows(f"phone.suspend.{why}")
+        visitor.sees("phone.suspend.what")
         visitor.looks(f"suspend-{why}")
         visitor.presses("phone.suspend.button")
         visitor.sees("phone.stopped.suspended")

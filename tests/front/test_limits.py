@@ -164,7 +164,8 @@ def test_one_request_too_many_is_told_to_come_back_and_health_still_answers() ->
         refused = await talks(crowd, scope())
         assert (status_of(refused), header_of(refused, b"retry-after")) == (503, b"1")
         assert status_of(await talks(crowd, scope(path="/healthz"))) == 200
-        assert status_of(await talks(crowd, scope(path="/other", method="GET", query=b"wait=30"))) == 200
+        assert status_of(await talks(crowd, scope(path="/api/v1/other", method="GET", query=b"wait=30"))) == 200
+        assert status_of(await talks(crowd, scope(path="/waiting", method="GET", query=b"wait=30"))) == 503
         free.set()
         assert status_of(await first) == 200
         assert status_of(await talks(crowd, scope(path="/other"))) == 200

@@ -59,6 +59,7 @@ async function refresh(id) {
 
 async function renew(now) {
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+  if (answer.status === 401) return location.reload(); // the phone was retired: nothing of the list stays on it
   if (!answer.ok) throw new Error(answer.status);
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(now.id);
   if (!fresh) return location.reload();
