@@ -80,7 +80,7 @@ def test_a_signature_is_found_told_and_taken_away_as_evidence(
         auditor.opens_story(made)
         assert "Kế hoạch trồng cây" in visitor.text
         visitor.looks("story")
-        file = auditor.downloads(lambda: visitor.follows("console.story.evidence"), tmp_path)
+        file = auditor.downloads(lambda: visitor.page.locator("a[download][href$='/evidence']").click(), tmp_path)
     with zipfile.ZipFile(file) as evidence:
         receipt, key = json.loads(evidence.read("receipt.json")), verification.verifier_keys(town.world.rt.db)[0]
         assert "Kế hoạch trồng cây" in evidence.read("story.vi.html").decode()

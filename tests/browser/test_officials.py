@@ -57,6 +57,7 @@ def test_whoever_did_not_ask_for_it_stops_everything(visits: Visits, town: Town,
         forged, other = town.submits(official.person), town.submits(official.person, subject="Báo cáo quý")
         official.opens(forged)
         official.visitor.follows("phone.not-me")
+        official.visitor.sees("phone.not-me.what")
         official.visitor.looks("not-me")
         official.visitor.presses("phone.not-me.button")
         official.visitor.sees("phone.stopped")

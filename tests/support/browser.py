@@ -205,6 +205,7 @@ class Visitor:
 
     def looks(self, name: str) -> None:
         """Judge a state by its name: all of it the first time that a story comes across it, its layout every time."""
+        self.page.wait_for_load_state()
         if (name, self.glass) in JUDGED and not os.environ.get(ALBUM):
             self._judge_layout(name)
             return

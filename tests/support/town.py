@@ -25,7 +25,7 @@ import pyotp
 import uvicorn
 from starlette.types import ASGIApp
 
-from signing_service import accounts, confirmation, phones
+from signing_service import accounts, confirmation, phones, showing
 from signing_service.confirmation import Shown
 from signing_service.db.migrate import upgrade
 from signing_service.errors import SigningError
@@ -46,7 +46,7 @@ class LiveStage(Stage):
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="town")
         self._thread.start()
-        self.pool = Pool(2)
+        self.pool = Pool(2, folders=(directory.parent,))
         self.run(self.pool.start())
         self.tls = ssl.create_default_context()
         self.empty_database = directory / "empty.db"
@@ -155,9 +155,12 @@ class Town:
         return told(self.office.tries_to_submit(person.id, document, **fields), 201)
 
     def signs(self, person: Townsman, *requests: dict[str, Any]) -> None:
-        """Confirm documents on a phone without a screen."""
+        """Look at documents and confirm them, on a phone without a screen."""
         rt, run = self.world.rt, self.world.stage.run
         official = run(phones.official_of(rt, self.phone(person)))
+        for each in requests:
+            run(showing.show(rt, official, each["id"]))
+            run(showing.picture(rt, official, each["id"], 1, showing.WIDTHS[0]))
         shown = [Shown(each["id"], each["document_digest"]) for each in requests]
         run(confirmation.confirm_shown(rt, official, shown, self.code(person)))
 
