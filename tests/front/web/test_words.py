@@ -64,9 +64,10 @@ def test_a_refusal_is_told_by_its_code_where_there_are_words_for_it() -> None:
 
 def test_every_word_of_the_domain_that_pages_show_has_words() -> None:
     from policies.decision import Urgency
+    from signing_service.audit import Event
     from signing_service.credentials import State as CredentialState
     from signing_service.signing_requests import State
 
     wanted = [f"urgency.{each}" for each in Urgency] + [f"state.{each}" for each in State]
-    wanted += [f"credential.{each}" for each in CredentialState]
+    wanted += [f"credential.{each}" for each in CredentialState] + [f"event.{each}" for each in Event]
     assert [key for key in wanted if not words.has(key)] == []
