@@ -19,14 +19,14 @@ from signing_service.db.tables import client, seen
 from signing_service.delivery import insert_absent
 from signing_service.errors import NotFound, SigningError, WrongState
 from signing_service.holdings import Holding, holding_of
-from signing_service.pdf import Appearance, EarlierSignature, Picture, PictureOrder, Survey
+from signing_service.pdf import Appearance, EarlierSignature, Picture, PictureOrder, Survey, Width
 from signing_service.people import Official
 from signing_service.signing_requests import SigningRequest, State, fact_of, row_of
 
 if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
 
-WIDTHS = (480, 960, 1920)  # pixels: beside a list, on the page, enlarged; a closed set, so that each is drawn once
+WIDTHS = tuple(map(int, Width))  # pixels
 REMEMBERED = 500           # surveys kept in memory; a digest never means another document
 
 
@@ -79,7 +79,7 @@ async def picture(rt: Runtime, official: Official, request_id: str, page: int, w
     request, is_new = await rt.db.run(_for_picture, rt, official, request_id)
     if width not in WIDTHS or not 1 <= page <= request.pages:
         raise NotFound("There is no such page.")
-    order = PictureOrder(document=rt.documents.path(request.document_digest), page=page, width=width)
+    order = PictureOrder(document=rt.documents.path(request.document_digest), page=page, width=Width(width))
     drawn = await rt.pool.picture(order, official.phone_id)
     if drawn.digest != request.document_digest:
         raise WrongState("The stored document is not the one that was submitted.", code="digest-changed")

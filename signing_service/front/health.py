@@ -198,7 +198,7 @@ async def _documents(rt: Runtime) -> dict[str, Answer]:
 
 
 async def _pdf(rt: Runtime) -> dict[str, Answer]:
-    """A worker reads a page. A queue that is full is a queue that works."""
+    """A worker reads a page. A queue that is full is a queue that works. Shows the walls around the weakest worker."""
     path = await asyncio.to_thread(rt.documents.draft_path, ".health")
     try:
         await asyncio.to_thread(path.write_bytes, PAGE)
@@ -211,7 +211,7 @@ async def _pdf(rt: Runtime) -> dict[str, Answer]:
         return {"pdf": Answer(ok=True, detail="busy")}
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
-    return {}
+    return {"pdf": Answer(ok=True, detail=f"sandbox: {', '.join(sorted(rt.pool.walls)) or 'none'}")}
 
 
 QUESTIONS: Mapping[str, Question] = {

@@ -39,6 +39,7 @@ from signing_service.pdf.work import (
     SurveyOrder,
     Verdict,
     Wall,
+    Width,
 )
 
 __all__ = [
@@ -65,4 +66,5 @@ __all__ = [
     "SurveyOrder",
     "Verdict",
     "Wall",
+    "Width",
 ]

@@ -12,12 +12,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from signing_service.pdf.work import CompleteOrder, JudgeOrder, LookOrder, PictureOrder, PrepareOrder, SurveyOrder
+from signing_service.pdf.work import CompleteOrder, JudgeOrder, LookOrder, PageOrder, PrepareOrder, SurveyOrder
 
 LARGEST_FRAME: Final = 4 << 20  # orders carry certificates and a token, answers a picture at most
 HEADER: Final = 4
 
-AnyOrder = LookOrder | PrepareOrder | CompleteOrder | JudgeOrder | SurveyOrder | PictureOrder
+AnyOrder = LookOrder | PrepareOrder | CompleteOrder | JudgeOrder | SurveyOrder | PageOrder
 _T = TypeVar("_T")
 
 

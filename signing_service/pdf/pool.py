@@ -3,7 +3,7 @@
 A worker that crashes, runs out of memory, CPU or time is killed with its whole process group and replaced; its
 document is refused, everybody else's goes on. One slot is always free for finishing: a document that was signed
 must leave, however many are being looked at. A client has one slot for looking, so that one client's bombs are
-one client's problem.
+one client's problem. Pages are drawn by workers of their own (`drawers`).
 
 The pool belongs to one event loop: `await start()`, use, `await close()`.
 """
@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from signing_service.errors import Invalid, TooMany, Unavailable
-from signing_service.pdf.messages import Answer, AnyOrder, Outcome, ProtocolError, Verb, decoded
+from signing_service.errors import Unavailable
+from signing_service.pdf.answers import lost, result
+from signing_service.pdf.drawers import Drawers
+from signing_service.pdf.messages import AnyOrder, Verb
+from signing_service.pdf.turns import RETRY_AFTER, Turns
 from signing_service.pdf.work import (
     Completed,
     CompleteOrder,
@@ -33,7 +34,6 @@ from signing_service.pdf.work import (
     Prepared,
     PrepareOrder,
     Survey,
-    SurveyOrder,
     Wall,
 )
 from signing_service.pdf.worker import Gone, Worker
@@ -42,7 +42,6 @@ from signing_service.pdf.worker import Gone, Worker
 # is better told so.
 _WAITING: Final = 256
 _WAITING_PER_CLIENT: Final = 64
-_RETRY_AFTER: Final = 2  # seconds
 _SPAWN_AGAIN: Final = 1.0  # seconds; the machine is out of processes or memory, and hurrying does not help
 
 _T = TypeVar("_T")
@@ -51,10 +50,6 @@ Observe = Callable[[str, float], None]
 
 def _unobserved(stage: str, seconds: float) -> None:
     """Nobody counts."""
-
-
-class WorkerFailed(Exception):
-    """The cause behind an answer, for the log: what happened in the worker."""
 
 
 class Pool:
@@ -78,8 +73,8 @@ class Pool:
         self._workers: set[Worker] = set()
         self._replacements: set[asyncio.Task[None]] = set()
         self._general = asyncio.Semaphore(size - 1)
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._waiting_of: Counter[str] = Counter()
+        self._turns = Turns(_WAITING_PER_CLIENT, "Too many of your documents are waiting to be looked at.")
+        self._drawers = Drawers(size, self.limits, observe, self._fonts)
         self._waiting = 0
         self._closed = False
 
@@ -87,13 +82,13 @@ class Pool:
     def walls(self) -> frozenset[Wall]:
         """Those that stand around every worker that is alive; none where nobody is."""
         each = [worker.walls for worker in self._workers if worker.alive and worker.walls is not None]
+        each += self._drawers.walls
         return frozenset.intersection(*each) if each else frozenset()
 
     async def start(self) -> None:
         """Start all workers; returns when each is ready. Raises `Unavailable` when they cannot be started."""
         try:
-            for worker in await asyncio.gather(*(self._spawn() for _ in range(self.size))):
-                self._idle.put_nowait(worker)
+            await asyncio.gather(self._drawers.start(), *(self._start_one() for _ in range(self.size)))
         except (OSError, Gone) as error:
             await self.close()
             raise Unavailable("The workers that read documents cannot be started.") from error
@@ -104,7 +99,7 @@ class Pool:
         for task in self._replacements:
             task.cancel()
         await asyncio.gather(*self._replacements, return_exceptions=True)
-        await asyncio.gather(*(worker.kill() for worker in self._workers))
+        await asyncio.gather(self._drawers.close(), *(worker.kill() for worker in self._workers))
         self._workers.clear()
 
     async def look(self, path: Path, client_id: str = "") -> Look:
@@ -112,23 +107,25 @@ class Pool:
         `document-too-costly`), `TooMany` or `Unavailable`.
         """
         order = LookOrder(path, self.limits)
-        async with self._turn_of(client_id):
+        async with self._turns.of(client_id):
             return await self._run(Verb.LOOK, order, Look)
 
     async def judge(self, order: JudgeOrder, client_id: str = "") -> tuple[Judgement, ...]:
         """Judge a document's signatures for a client. Raises as `look` does."""
-        async with self._turn_of(client_id):
+        async with self._turns.of(client_id):
             return await self._run(Verb.JUDGE, order, tuple[Judgement, ...])
 
     async def survey(self, path: Path, viewer: str = "") -> Survey:
-        """The sizes of a document's pages, for somebody who looks at it. Raises as `look` does (`page-too-costly`)."""
-        async with self._turn_of(viewer):
-            return await self._run(Verb.SURVEY, SurveyOrder(path), Survey)
+        """The sizes of a document's pages, for somebody who looks at it.
+
+        Raises as `look` does (`page-too-costly`), and WrongState (`digest-changed`) when what was read is not what
+        we hashed ourselves.
+        """
+        return await self._drawers.survey(path, viewer)
 
     async def picture(self, order: PictureOrder, viewer: str = "") -> Picture:
         """One page, drawn; one at a time for each viewer. Raises as `survey` does."""
-        async with self._turn_of(viewer):
-            return await self._run(Verb.DRAW, order, Picture)
+        return await self._drawers.picture(order, viewer)
 
     async def prepare(self, order: PrepareOrder) -> Prepared:
         """Write the tail. Raises `Invalid`, or `Unavailable` when a worker was lost: it may be tried again."""
@@ -138,20 +135,6 @@ class Pool:
         """Write the signed document, from a slot that looking cannot take. Raises as `prepare` does."""
         return await self._run(Verb.COMPLETE, order, Completed)
 
-    @asynccontextmanager
-    async def _turn_of(self, client: str) -> AsyncIterator[None]:
-        """One at a time per client."""
-        if self._waiting_of[client] >= _WAITING_PER_CLIENT:
-            raise TooMany("Too many of your documents are waiting to be looked at.", retry_after=_RETRY_AFTER)
-        self._waiting_of[client] += 1
-        try:
-            async with self._turns.setdefault(client, asyncio.Lock()):
-                yield
-        finally:
-            self._waiting_of[client] -= 1
-            if not self._waiting_of[client]:
-                del self._waiting_of[client], self._turns[client]
-
     async def _run(self, verb: Verb, order: AnyOrder, kind: type[_T]) -> _T:
         started = time.perf_counter()
         worker = await self._worker_for(verb)
@@ -160,18 +143,16 @@ class Pool:
         try:
             answer = await worker.ask(verb, order, self._cpu(verb), self._wall(verb))
         except Gone as error:
-            raise _lost(verb) from error
+            raise lost(verb) from error
         finally:
             self._give_back(worker, verb)
             self._observe(f"pdf:{verb}", time.perf_counter() - begun)
-        return _result(verb, answer, kind)
+        return result(verb, answer, kind)
 
     def _cpu(self, verb: Verb) -> int:
         match verb:
             case Verb.LOOK:
                 return self.limits.look_cpu_seconds
-            case Verb.SURVEY | Verb.DRAW:
-                return self.limits.draw_cpu_seconds
             case _:
                 return self.limits.work_cpu_seconds
 
@@ -179,14 +160,12 @@ class Pool:
         match verb:
             case Verb.LOOK:
                 return self.limits.look_wall_seconds
-            case Verb.SURVEY | Verb.DRAW:
-                return self.limits.draw_wall_seconds
             case _:
                 return self.limits.work_wall_seconds
 
     async def _worker_for(self, verb: Verb) -> Worker:
         if self._waiting >= _WAITING:
-            raise Unavailable("Too many documents are waiting to be read.", code="busy", retry_after=_RETRY_AFTER)
+            raise Unavailable("Too many documents are waiting to be read.", code="busy", retry_after=RETRY_AFTER)
         self._waiting += 1
         try:
             return await (self._living() if verb is Verb.COMPLETE else self._general_worker())
@@ -235,33 +214,11 @@ class Pool:
                 await asyncio.sleep(_SPAWN_AGAIN)
         self._release(verb)
 
+    async def _start_one(self) -> None:
+        self._idle.put_nowait(await self._spawn())
+
     async def _spawn(self) -> Worker:
         worker = await Worker.start(self.limits, self._folders, self._fonts)
         self._workers.add(worker)
         await worker.ready()
         return worker
-
-
-def _result(verb: Verb, answer: Answer, kind: type[_T]) -> _T:
-    """What the worker answered, or the kind of refusal it stands for."""
-    if answer.outcome is Outcome.REFUSED:
-        raise Invalid(answer.message, code=answer.code)
-    if answer.outcome is Outcome.BROKEN:
-        raise Invalid("The document's structure is broken.", code="broken") from WorkerFailed(answer.message)
-    if answer.outcome is Outcome.NO_FILES:
-        raise Unavailable("A document's file cannot be read or written.") from WorkerFailed(answer.message)
-    if answer.outcome is Outcome.TOO_COSTLY:
-        raise _lost(verb)
-    try:
-        return decoded(answer.body, kind)
-    except ProtocolError as error:
-        raise _lost(verb) from error
-
-
-def _lost(verb: Verb) -> Invalid | Unavailable:
-    """The worker died over this order. Reading is refused for good; work of ours may be tried again."""
-    if verb in (Verb.SURVEY, Verb.DRAW):
-        return Invalid("This page costs more to draw than a page may.", code="page-too-costly")
-    if verb in (Verb.LOOK, Verb.JUDGE):
-        return Invalid("The document costs more to read than a document may.", code="document-too-costly")
-    return Unavailable("The document could not be worked on in time.", retry_after=_RETRY_AFTER)

@@ -37,13 +37,33 @@ def raise_walls(folders: Iterable[Path], fonts: Iterable[Path] = ()) -> frozense
     Returns the walls that stand. `fonts` are readable beside the system's. Without any folder there is no wall
     around files: the caller knows none to name. OSError when a folder is not there.
     """
-    ctypes.CDLL(None).prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
     kept = tuple(folders)
-    standing = {
+    _begin()
+    return _those({
         Wall.NETWORK: leave_the_network(),
         Wall.FILES: bool(kept) and landlock.restrict((*_READABLE, *fonts), kept),
         Wall.CALLS: seccomp.allow_only_the_needed(),  # last: it forbids to raise the others
-    }
+    })
+
+
+def raise_drawing_walls(fonts: Iterable[Path] = ()) -> frozenset[Wall]:
+    """As `raise_walls`, for who draws: no folder of documents is readable and nothing at all can be written.
+
+    What it draws is handed to it as a descriptor: it can receive one, and open none.
+    """
+    _begin()
+    return _those({
+        Wall.NETWORK: leave_the_network(),
+        Wall.FILES: landlock.restrict((*_READABLE, *fonts), ()),
+        Wall.CALLS: seccomp.allow_only_the_needed(seccomp.DRAWING),
+    })
+
+
+def _begin() -> None:
+    ctypes.CDLL(None).prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _those(standing: dict[Wall, bool]) -> frozenset[Wall]:
     return frozenset(wall for wall, stands in standing.items() if stands)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,7 +82,11 @@ _LOOP: Final = (
     _Call(53, 199, argument=0, values=(1,)), _Call(48, 210),            # socketpair shutdown
     _Call(44, 206), _Call(45, 207),                                     # sendto recvfrom
 )
-_CALLS: Final = (*_MEMORY, *_FILES, *_LIVING, *_WRITING, *_LOOP)
+# Its one document comes as a descriptor through a socket that is there (recvmsg).
+_RECEIVING: Final = (_Call(47, 212),)
+
+WORKING: Final = (*_MEMORY, *_FILES, *_LIVING, *_WRITING, *_LOOP)
+DRAWING: Final = (*_MEMORY, *_FILES, *_LIVING, *_RECEIVING)
 _CLONE3: Final = 435    # on both
 
 
@@ -97,13 +102,13 @@ class _Program(ctypes.Structure):
 _Line = tuple[int, int, int, int]
 
 
-def allow_only_the_needed(machine: str = os.uname().machine) -> bool:
+def allow_only_the_needed(calls: Iterable[_Call] = WORKING, machine: str = os.uname().machine) -> bool:
     """From here on only the calls that a pdf worker needs, for this process and its threads. Cannot be undone.
 
     False, and nothing has changed, where the kernel has no filters or the machine is one we have no numbers for.
     Wants PR_SET_NO_NEW_PRIVS.
     """
-    lines = program(machine)
+    lines = program(machine, calls)
     if not lines:
         return False
     instructions = (_Instruction * len(lines))(*(_Instruction(*line) for line in lines))
@@ -112,7 +117,7 @@ def allow_only_the_needed(machine: str = os.uname().machine) -> bool:
     return refusal == 0
 
 
-def program(machine: str) -> list[_Line]:
+def program(machine: str, calls: Iterable[_Call] = WORKING) -> list[_Line]:
     """The filter as instructions (code, jump if so, jump if not, operand); empty for a machine we do not know."""
     if machine not in ("x86_64", "aarch64"):
         return []
@@ -124,7 +129,7 @@ def program(machine: str) -> list[_Line]:
         (_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _KILL),
         (_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
     ]
-    for call in _CALLS:
+    for call in calls:
         number = call.x86_64 if intel else call.aarch64
         if number is not None:
             body = _checked(call)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
+from typing import Literal
 
 from hsm.algorithms import Algorithm
 
@@ -72,9 +73,7 @@ class Look:
 
 @dataclass(frozen=True)
 class SurveyOrder:
-    """How large are the pages of this document?"""
-
-    document: Path
+    """How large are the pages? Of the document that the worker was given."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,29 @@ class Survey:
     pages: tuple[tuple[float, float], ...]
 
 
+class Width(IntEnum):
+    """How wide a page is drawn, in pixels: a closed set, so that a browser keeps each picture and asks once."""
+
+    LIST = 480          # beside a list
+    PAGE = 960          # on the page
+    ENLARGED = 1920
+
+
 @dataclass(frozen=True)
 class PictureOrder:
-    """Draw one page, counted from 1, so many pixels wide."""
+    """Draw one page, counted from 1."""
 
     document: Path
     page: int
-    width: int
+    width: Width
+
+
+@dataclass(frozen=True)
+class PageOrder:
+    """A `PictureOrder` as it reaches a worker, which was given its one document before."""
+
+    page: int
+    width: Width
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,7 @@ class Picture:
     """A page, drawn. `digest`: SHA-256 of exactly the bytes that were drawn; sizes in pixels."""
 
     digest: str
-    media_type: str
+    media_type: Literal["image/png", "image/jpeg"]  # a browser is told so: no worker may say "text/html"
     content: bytes
     width: int
     height: int

@@ -53,19 +53,8 @@ class Worker:
     @classmethod
     async def start(cls, limits: Limits, folders: Iterable[Path] = (), fonts: Iterable[Path] = ()) -> Worker:
         """A new process: empty environment, no descriptors but its three, its own session and process group."""
-        around = Surroundings(limits.memory_bytes, limits.output_bytes, _named(folders), _named(fonts))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "signing_service.pdf.child", msgspec.json.encode(around).decode()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd=_ROOT,
-            env={},
-            close_fds=True,
-            start_new_session=True,
-        )
-        return cls(process)
+        around = Surroundings(limits.memory_bytes, limits.output_bytes, named(folders), named(fonts))
+        return cls(await spawned("signing_service.pdf.child", around, asyncio.subprocess.PIPE))
 
     async def ready(self) -> None:
         """Wait for its greeting, which says what walls stand around it. Raises `Gone`."""
@@ -79,9 +68,20 @@ class Worker:
         """One order, one answer. Raises `Gone`; a caller that is cancelled leaves a dead worker behind."""
         self.jobs += 1
         message = encoded(Order(verb, cpu_seconds, msgspec.Raw(encoded(order))))
-        assert self._process.stdin is not None  # a pipe was asked for
-        self._process.stdin.write(framed(message))
+        try:
+            self._write(framed(message))
+        except OSError as error:
+            self._signal()
+            raise Gone(f"it takes no orders: {error}") from error
         return await self._answer(wall_seconds)
+
+    def _write(self, frame: bytes) -> None:
+        assert self._process.stdin is not None  # a pipe was asked for
+        self._process.stdin.write(frame)
+
+    def _close_orders(self) -> None:
+        assert self._process.stdin is not None  # a pipe was asked for
+        self._process.stdin.close()
 
     async def _answer(self, wall_seconds: float) -> Answer:
         may_live = False
@@ -110,10 +110,23 @@ class Worker:
     async def kill(self) -> None:
         """End it and wait until it is gone."""
         self._signal()
-        assert self._process.stdin is not None  # a pipe was asked for
-        self._process.stdin.close()
+        self._close_orders()
         await self._process.wait()
 
 
-def _named(paths: Iterable[Path]) -> tuple[str, ...]:
+async def spawned(module: str, around: Surroundings, orders: int) -> asyncio.subprocess.Process:
+    """Our module in a process of its own, which is told `around` and hears `orders` on its stdin."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, msgspec.json.encode(around).decode()),
+        stdin=orders,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=_ROOT,
+        env={},
+        close_fds=True,
+        start_new_session=True,
+    )
+
+
+def named(paths: Iterable[Path]) -> tuple[str, ...]:
     return tuple(str(path.absolute()) for path in paths)  # a worker has a working directory of its own

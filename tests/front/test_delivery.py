@@ -234,7 +234,7 @@ def test_the_signed_document_carries_its_signature_and_timestamp(tmp_path: Path)
     async def story(it: Hall) -> None:
         await authority(it)
         request_id = await it.confirmed(level="B-T")
-        pool = Pool(2)
+        pool = Pool(2, folders=(tmp_path,))
         await pool.start()
         try:
             it.pool.complete = pool.complete  # type: ignore[method-assign]

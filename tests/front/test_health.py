@@ -15,7 +15,7 @@ from sqlalchemy import update
 from signing_service.db.tables import policy
 from signing_service.errors import SigningError, TooMany, Unavailable
 from signing_service.front import health
-from signing_service.pdf import Pool
+from signing_service.pdf import Pool, Wall
 from signing_service.wire.messages import Condition, HealthReport
 from tests.support.hall import Hall, hall
 from tests.support.world import World
@@ -35,6 +35,8 @@ def test_a_whole_front_is_ready(world: World) -> None:
     assert set(told["dependencies"]) >= {"database", "policy", "signer", "documents", "pdf"}
     mine = {name: each for name, each in told["dependencies"].items() if not name.startswith("signer ")}
     assert all(each["ok"] for each in mine.values()), told
+    assert "landlock" in mine["pdf"]["detail"]
+    assert "seccomp" in mine["pdf"]["detail"]
 
 
 def test_alive_without_anything_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +152,27 @@ def test_a_pool_that_is_busy_works(tmp_path: Path, error: SigningError) -> None:
     tell(tmp_path, story)
 
 
+WALLS: dict[str, tuple[frozenset[Wall], str]] = {
+    "all of them": (frozenset(Wall), "sandbox: landlock, network, seccomp"),
+    "no namespace here": (frozenset({Wall.FILES, Wall.CALLS}), "sandbox: landlock, seccomp"),
+    "none": (frozenset(), "sandbox: none"),
+}
+
+
+@pytest.mark.parametrize(("walls", "said"), WALLS.values(), ids=WALLS.keys())
+def test_readiness_says_which_walls_stand_around_those_who_read(
+    tmp_path: Path, walls: frozenset[Wall], said: str
+) -> None:
+    async def story(it: Hall) -> None:
+        it.pool.walls = walls
+        assert (await health.ask_all(it.rt))["pdf"] == health.Answer(ok=True, detail=said)
+
+    tell(tmp_path, story)
+
+
 def test_a_worker_really_reads_the_page(tmp_path: Path) -> None:
     async def whole() -> None:
-        pool = Pool(2)
+        pool = Pool(2, folders=(tmp_path,))
         await pool.start()
         try:
             (tmp_path / "page.pdf").write_bytes(health.PAGE)

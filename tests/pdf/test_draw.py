@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import random
 import subprocess
 import zlib
 from collections.abc import Awaitable, Callable
@@ -15,8 +16,9 @@ from PIL import Image, ImageChops, ImageStat
 
 from signing_service.errors import Invalid
 from signing_service.pdf import Limits, Pool
-from signing_service.pdf.draw import LONGEST, MOST_PIXELS, draw, survey
-from signing_service.pdf.work import PictureOrder, Refused
+from signing_service.pdf.draw import LARGEST, LONGEST, MOST_PIXELS, draw, survey
+from signing_service.pdf.work import PageOrder, PictureOrder, Refused, Width
+from tests.support.endless_page import forms_in_forms
 from tests.support.pdf_pool import with_pool
 from tests.support.printed import long_document
 
@@ -43,12 +45,12 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_every_producers_pages_look_as_another_viewer_shows_them(document: Path) -> None:
-    surveyed = survey(document)
+    surveyed = survey(document.read_bytes())
     assert surveyed.digest == hashlib.sha256(document.read_bytes()).hexdigest()
     for page in range(1, len(surveyed.pages) + 1):
-        drawn = draw(PictureOrder(document, page, 480))
+        drawn = draw(document.read_bytes(), PageOrder(page, Width.LIST))
         picture = seen(drawn.content)
-        assert (drawn.digest, picture.size) == (surveyed.digest, (drawn.width, drawn.height))
+        assert (drawn.digest, picture.size) == (surveyed.digest, (480, drawn.height))
         assert difference(picture, by_poppler(document, page, 480)) < 0.02
 
 
@@ -65,10 +67,10 @@ def test_a_page_is_shown_turned_and_cropped_as_it_says(tmp_path: Path) -> None:
         pdf.pages[0].CropBox = pikepdf.Array([0, 0, 300, 600])
 
     document = changed(tmp_path / "turned.pdf", turn_and_crop)
-    assert survey(document).pages[0] == (600.0, 300.0)
-    drawn = draw(PictureOrder(document, 1, 800))
-    assert (drawn.width, drawn.height) == (800, 400)
-    assert difference(seen(drawn.content), by_poppler(document, 1, 800)) < 0.02
+    assert survey(document.read_bytes()).pages[0] == (600.0, 300.0)
+    drawn = draw(document.read_bytes(), PageOrder(1, Width.PAGE))
+    assert (drawn.width, drawn.height) == (960, 480)
+    assert difference(seen(drawn.content), by_poppler(document, 1, 960)) < 0.02
 
 
 def test_what_lies_over_the_text_is_seen(tmp_path: Path) -> None:
@@ -79,21 +81,42 @@ def test_what_lies_over_the_text_is_seen(tmp_path: Path) -> None:
             Type=pikepdf.Name.Annot, Subtype=pikepdf.Name.Stamp, Rect=[100, 300, 500, 700], F=4,
             AP=pikepdf.Dictionary(N=black)))]))
 
-    picture = seen(draw(PictureOrder(changed(tmp_path / "covered.pdf", cover), 1, 480)).content)
+    picture = seen(draw(changed(tmp_path / "covered.pdf", cover).read_bytes(), PageOrder(1, Width.LIST)).content)
     assert picture.getpixel((240, 300)) == (0, 0, 0)
-    assert seen(draw(PictureOrder(PLAN, 1, 480)).content).getpixel((5, 5)) == (255, 255, 255)
+    assert seen(draw(PLAN.read_bytes(), PageOrder(1, Width.LIST)).content).getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_a_grey_page_is_drawn_without_loss_and_a_coloured_one_with_its_colours_sharp(tmp_path: Path) -> None:
+    grey = draw(PLAN.read_bytes(), PageOrder(1, Width.LIST))
+    assert (grey.media_type, Image.open(io.BytesIO(grey.content)).mode) == ("image/png", "L")
+    red = draw(page_of(tmp_path / "red.pdf", b"1 0 0 rg 0 0 300 300 re f").read_bytes(), PageOrder(1, Width.LIST))
+    assert red.media_type == "image/jpeg"
+    assert seen(red.content).getpixel((100, 600))[1] < 8  # type: ignore[index]  # three channels
+
+
+def test_a_scan_whose_noise_would_be_too_large_without_loss_is_a_photograph(tmp_path: Path) -> None:
+    with pikepdf.new() as pdf:
+        page = pdf.add_blank_page(page_size=(595, 842))
+        noise = pdf.make_stream(random.Random(1).randbytes(1_000_000), Type=pikepdf.Name.XObject, Height=1000,
+                                Subtype=pikepdf.Name.Image, Width=1000, ColorSpace=pikepdf.Name.DeviceGray,
+                                BitsPerComponent=8)
+        page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(I=noise))
+        page.Contents = pdf.make_stream(b"q 595 0 0 842 0 0 cm /I Do Q")
+        pdf.save(tmp_path / "noise.pdf")
+    drawn = draw((tmp_path / "noise.pdf").read_bytes(), PageOrder(1, Width.ENLARGED))
+    assert (drawn.media_type, drawn.width) == ("image/jpeg", 1920)
+    assert len(drawn.content) <= LARGEST
 
 
 def test_a_page_that_is_not_there_is_refused() -> None:
     for page in (0, -1, 10_000):
         with pytest.raises(Refused, match="cannot be drawn"):
-            draw(PictureOrder(PLAN, page, 480))
+            draw(PLAN.read_bytes(), PageOrder(page, Width.LIST))
 
 
-def test_what_is_no_document_is_refused(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.pdf"
-    broken.write_bytes(b"%PDF-1.7\nnothing more")
-    for refused in (lambda: survey(broken), lambda: draw(PictureOrder(broken, 1, 480))):
+def test_what_is_no_document_is_refused() -> None:
+    broken = b"%PDF-1.7\nnothing more"
+    for refused in (lambda: survey(broken), lambda: draw(broken, PageOrder(1, Width.LIST))):
         with pytest.raises(Refused, match="cannot be drawn"):
             refused()
 
@@ -107,7 +130,7 @@ def test_a_page_of_any_shape_stays_within_bounds(tmp_path: Path, size: tuple[flo
     def stretch(pdf: pikepdf.Pdf) -> None:
         pdf.pages[0].MediaBox = pikepdf.Array([0, 0, *size])
 
-    drawn = draw(PictureOrder(changed(tmp_path / "shape.pdf", stretch), 1, 2600))
+    drawn = draw(changed(tmp_path / "shape.pdf", stretch).read_bytes(), PageOrder(1, Width.ENLARGED))
     assert drawn.width * drawn.height <= MOST_PIXELS * 1.01
     assert 1 <= drawn.width <= LONGEST + 1
     assert 1 <= drawn.height <= LONGEST + 1
@@ -132,21 +155,6 @@ def huge_image(path: Path) -> Path:
                                 Filter=[pikepdf.Name.FlateDecode, pikepdf.Name.FlateDecode])
         page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(I=image))
         page.Contents = pdf.make_stream(b"q 595 0 0 842 0 0 cm /I Do Q")
-        pdf.save(path)
-    return path
-
-
-def forms_in_forms(path: Path) -> Path:
-    """Each draws the next ten times: ten to the power of twenty in the end."""
-    with pikepdf.new() as pdf:
-        page = pdf.add_blank_page(page_size=(595, 842))
-        form = {"/Type": pikepdf.Name.XObject, "/Subtype": pikepdf.Name.Form, "/BBox": pikepdf.Array([0, 0, 9, 9])}
-        inner = pdf.make_stream(b"0 0 1 1 re f", form)
-        for _ in range(20):
-            within = pikepdf.Dictionary(XObject=pikepdf.Dictionary(F=inner))
-            inner = pdf.make_stream(b"/F Do " * 10, form, Resources=within)
-        page.Resources = pikepdf.Dictionary(XObject=pikepdf.Dictionary(F=inner))
-        page.Contents = pdf.make_stream(b"/F Do")
         pdf.save(path)
     return path
 
@@ -243,7 +251,7 @@ def test_a_page_that_would_never_be_ready_costs_its_viewer_and_nobody_else(tmp_p
     documents = {name: make(tmp_path / f"{number}.pdf") for number, (name, make) in enumerate(BOMBS.items())}
 
     async def story(pool: Pool) -> dict[str, str]:
-        return {name: await _outcome(pool.picture(PictureOrder(document, 1, 1200), "hostile"), pool)
+        return {name: await _outcome(pool.picture(PictureOrder(document, 1, Width.PAGE), "hostile"), pool)
                 for name, document in documents.items()}
 
     outcomes = with_pool(story, Limits(draw_cpu_seconds=1))
@@ -257,7 +265,7 @@ async def _outcome(asked: Awaitable[object], pool: Pool) -> str:
         said = "drawn"
     except Invalid as error:
         said = error.code
-    after = await pool.picture(PictureOrder(PLAN, 1, 480), "friendly")
+    after = await pool.picture(PictureOrder(PLAN, 1, Width.LIST), "friendly")
     assert after.digest == hashlib.sha256(PLAN.read_bytes()).hexdigest()
     return said
 
@@ -269,7 +277,8 @@ def test_a_long_document_is_surveyed_whole_and_drawn_page_by_page(tmp_path: Path
     async def story(pool: Pool) -> None:
         surveyed = await pool.survey(document, "viewer")
         assert len(surveyed.pages) == 200
-        first, last = [(await pool.picture(PictureOrder(document, page, 800), "viewer")).content for page in (1, 200)]
+        first, last = [(await pool.picture(PictureOrder(document, page, Width.PAGE), "viewer")).content
+                       for page in (1, 200)]
         assert first != last
 
     with_pool(story)

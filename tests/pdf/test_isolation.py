@@ -96,7 +96,7 @@ def test_a_pool_without_workers_claims_no_walls() -> None:
 
 
 def test_a_machine_we_have_no_numbers_for_gets_no_filter() -> None:
-    assert not seccomp.allow_only_the_needed("riscv64")
+    assert not seccomp.allow_only_the_needed(machine="riscv64")
     assert seccomp.program("riscv64") == []
 
 

@@ -33,7 +33,7 @@ from signing_service.pdf.complete import complete
 from signing_service.pdf.judge import judge
 from signing_service.pdf.look import look
 from signing_service.pdf.prepare import prepare
-from signing_service.pdf.work import Limits
+from signing_service.pdf.work import Limits, Wall
 from signing_service.signer import sequencer, timestamps
 from signing_service.wire import messages as m
 from tests.support import databases
@@ -50,6 +50,7 @@ class LocalPool:
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
+        self.walls: frozenset[Wall] = frozenset()
         self.completed = 0
 
     async def look(self, path: Path, client_id: str = "") -> Look:

@@ -39,8 +39,17 @@ def with_pool(
 
 def worker_pids() -> list[int]:
     """The pdf workers that are children of this process, whoever started them."""
+    return _children(b"signing_service.pdf.child")
+
+
+def drawer_pids() -> list[int]:
+    """The drawing workers that are children of this process, spares among them."""
+    return _children(b"signing_service.pdf.drawing_child")
+
+
+def _children(module: bytes) -> list[int]:
     children = [each for task in Path("/proc/self/task").iterdir() for each in (task / "children").read_text().split()]
-    return [int(pid) for pid in children if b"signing_service.pdf.child" in _command(pid)]
+    return [int(pid) for pid in children if module in _command(pid)]
 
 
 def environment_of(pid: int) -> bytes:

@@ -56,7 +56,7 @@ class Stage:
 
     def __init__(self, directory: Path) -> None:
         self._runner = asyncio.Runner()
-        self.pool = Pool(2)
+        self.pool = Pool(2, folders=(directory.parent,))  # every world's documents are below it
         self.run(self.pool.start())
         self.tls = ssl.create_default_context()
         self.empty_database = directory / "empty.db"
