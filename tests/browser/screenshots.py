@@ -25,16 +25,15 @@ from tests.support.browser import ALBUM
 ROOT = Path(__file__).parents[2]
 LARGEST = 60_000  # bytes of a picture in the guides
 COLOURS = 64
-CHOSEN = {  # name in the guides -> name in the album
-    "waiting.png": "waiting.phone.vi.light.png",
-    "document.png": "document.phone.vi.light.png",
-    "signed.png": "signed.phone.vi.light.png",
-    "search.png": "search-results.desktop.en.light.png",
-    "story.png": "story.desktop.en.light.png",
-    "trust.png": "trust-proven.desktop.en.light.png",
-    "figures.png": "figures.desktop.en.light.png",
+CHOSEN = {  # name in the guides -> name in the album, and how much of it is shown
+    "waiting.png": ("waiting.phone.vi.light.png", 740),
+    "document.png": ("document.phone.vi.light.png", 1160),
+    "signed.png": ("signed.phone.vi.light.png", 740),
+    "search.png": ("search-results.desktop.en.light.png", 1400),
+    "story.png": ("story.desktop.en.light.png", 1000),
+    "trust.png": ("trust-proven.desktop.en.light.png", 850),
+    "figures.png": ("figures.desktop.en.light.png", 1000),
 }
-FIRST_SIGHT = {360: 740, 1366: 850}  # width of a screen -> its height: a guide shows what is seen without scrolling
 
 SHEET = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Every page and state</title><style>
@@ -71,8 +70,8 @@ def main() -> int:
     held = take(options.directory, options.workers)
     print(f"{write_sheet(options.directory)} shows {len(pictures(options.directory))} pictures")
     if options.pictures:
-        for name, shot in CHOSEN.items():
-            made = shrink(options.directory / shot, options.pictures / name)
+        for name, (shot, height) in CHOSEN.items():
+            made = shrink(options.directory / shot, options.pictures / name, height)
             print(f"{made}: {made.stat().st_size:,} bytes")
     return held
 
@@ -109,12 +108,11 @@ def _section(state: str, found: list[Picture]) -> str:
     return f'<section id="{escape(state)}"><h2>{escape(state)}</h2><div>{figures}</div></section>'
 
 
-def shrink(shot: Path, target: Path) -> Path:
-    """A picture for the guides: few colours, and smaller until it is small enough."""
+def shrink(shot: Path, target: Path, height: int) -> Path:
+    """A picture for the guides: its upper part in few colours, and smaller until it is small enough."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(shot) as opened:
-        height = min(opened.height, FIRST_SIGHT.get(opened.width, opened.height))
-        image = opened.convert("RGB").crop((0, 0, opened.width, height))
+        image = opened.convert("RGB").crop((0, 0, opened.width, min(height, opened.height)))
     while True:
         image.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
         if target.stat().st_size <= LARGEST:
