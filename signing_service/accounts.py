@@ -88,7 +88,7 @@ async def sign_in(rt: Runtime, name: str, password: str, code: str, address: str
     """The secret of a fresh session. `name`: what the person is called, or their id.
 
     Raises NotAuthorized `sign-in` for whatever was wrong, always the same and never sooner than `REFUSED_AFTER`;
-    TooMany where too many sign-ins from `address`, a place, failed; Unavailable where nobody could sign in at this moment.
+    TooMany where too many sign-ins from `address`, a place, failed; Unavailable where nobody could sign in just now.
     """
     due = asyncio.get_running_loop().time() + REFUSED_AFTER
     rt.doorkeeper.admit(address)
@@ -315,21 +315,23 @@ async def open_enrolment(rt: Runtime, ticket: str, opened_by: str, address: str)
 
 
 async def complete_enrolment(
-    rt: Runtime, ticket: str, opened_by: str, owner: str, password: str, code: str
+    rt: Runtime, ticket: str, opened_by: str, owner: str, password: str, code: str, address: str
 ) -> tuple[Staff, str]:
     """The first password of somebody with an opened ticket, and a session for them. `owner`: whom the ticket is for.
 
     The password is judged before the code is spent. If we die after the signer said yes and before the password is
     kept, the ticket is used up and the operator issues another. Raises Invalid for a password that will not do, and
-    what the signer says of ticket and code.
+    what the signer says of ticket and code, TooMany where too much failed from `address`.
     """
     named = await rt.db.run(_named, rt, owner)
     passwords.check(password, named)
     digits = code.replace(" ", "")
     if CODE.fullmatch(digits) is None or TICKET.fullmatch(ticket) is None:
         raise NotAuthorized("The code was not accepted.", code="code-not-accepted")
+    rt.doorkeeper.admit(address)  # a hash costs us more than it costs whoever asks for it without a ticket
     kept = await rt.hashing.hash(password)
     proven = await rt.signer.ask(CompleteAccount(ticket, opened_by, digits), Proven)
+    rt.doorkeeper.forgive(address)
     return await rt.db.run(keep_password, rt, proven.owner, kept, rt.clock())
 
 

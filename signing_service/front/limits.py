@@ -131,7 +131,8 @@ def _is_form(headers: list[tuple[bytes, bytes]]) -> bool:
 
 def _is_long_poll(scope: Scope) -> bool:
     """Of the API, which bounds its own; a page that is asked to wait does not, and must find room like any other."""
-    return scope["method"] == "GET" and scope["path"].startswith("/api/") and "wait" in parse_qs(scope["query_string"].decode("latin-1"))
+    is_of_api = scope["method"] == "GET" and scope["path"].startswith("/api/")
+    return is_of_api and "wait" in parse_qs(scope["query_string"].decode("latin-1"))
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ class Town:
         made = self.world.stage.run(accounts.open_enrolment(rt, token, browser, "127.0.0.1"))
         person.seed = secret_of(made.uri) if made.uri else person.seed
         code = self.code(person)
-        return self.world.stage.run(accounts.complete_enrolment(rt, token, browser, person.id, password, code))[1]
+        return self.world.stage.run(accounts.complete_enrolment(
+            rt, token, browser, person.id, password, code, "127.0.0.1"))[1]
 
     def code(self, person: Townsman) -> str:
         """A code that was never used: time moves on by one step."""

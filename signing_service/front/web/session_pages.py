@@ -145,7 +145,8 @@ async def complete_staff_enrolment(request: Request) -> Response:
     code = await _text(request, "code")
     try:
         staff, secret = await accounts.complete_enrolment(
-            _runtime(request), ticket, visitors.visit_hash(request), owner, await _new_password(request), code)
+            _runtime(request), ticket, visitors.visit_hash(request), owner, await _new_password(request), code,
+            visitors.address_of(request))
     except (Invalid, NotAuthorized) as error:
         if error.code == "ticket":
             raise

@@ -21,6 +21,7 @@ from tests.support.staff import PASSWORD, Seat
 from tests.support.world import World
 
 HERE = "192.0.2.7"
+REAL = {"HASHER": passwords.HASHER, "NOBODY": passwords.NOBODY}  # before the fixtures put cheap ones in their place
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +214,27 @@ def test_one_place_is_sent_away_after_many_failures(world: World, seat: Seat, mo
     assert world.events("sign-in:refused") <= 30
 
 
+def test_who_has_no_ticket_cannot_make_us_hash_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    async def hashing(password: str) -> str:
+        hashed.append(password)
+        return "$"
+
+    monkeypatch.setattr(world.rt.hashing, "hash", hashing)
+
+    def asks_with_no_ticket() -> None:
+        world.stage.run(accounts.complete_enrolment(
+            world.rt, "A" * 43, "0" * 64, "au_" + "0" * 32, "một câu thật dài và lạ", "123456", HERE))
+
+    for _ in range(FROM_ONE_PLACE):
+        with pytest.raises(NotAuthorized):
+            asks_with_no_ticket()
+    with pytest.raises(TooMany):
+        asks_with_no_ticket()
+    assert len(hashed) == FROM_ONE_PLACE
+
+
 def test_who_has_one_ipv6_address_has_one_place() -> None:
     assert place_of("2001:db8::1") == place_of("2001:db8::ffff:2") != place_of("2001:db8:0:1::1")
     assert place_of("not an address") == "nowhere"
@@ -242,7 +264,7 @@ def test_a_name_is_found_however_its_accents_are_typed(world: World) -> None:
 
 
 def test_a_password_kept_under_other_parameters_is_kept_under_todays(world: World, seat: Seat) -> None:
-    old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+    old = PasswordHasher(time_cost=2, memory_cost=8, parallelism=1).hash(PASSWORD)
     with world.rt.db.write() as tx:
         tx.execute(update(account).values(password_hash=old))
     signs_in(world)
@@ -402,8 +424,28 @@ def test_a_password(password: str, code: str | None) -> None:
     assert refused.value.code == code
 
 
+@pytest.fixture
+def real(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords as they are hashed outside of tests."""
+    for name, value in REAL.items():
+        monkeypatch.setattr(passwords, name, value)
+
+
+@pytest.mark.usefixtures("real")
 def test_nobodys_hash_takes_as_much_work_as_a_real_one() -> None:
     assert not passwords.is_outdated(passwords.NOBODY)
+    assert passwords.NOBODY.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert not passwords._matches(None, PASSWORD)
+
+
+@pytest.mark.usefixtures("real")
+def test_whoever_signs_in_is_kept_under_the_parameters_of_rfc_9106(world: World, seat: Seat) -> None:
+    signs_in(world)
+    with world.rt.db.read() as tx:
+        kept = tx.execute(select(account.c.password_hash)).scalar_one()
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert is_told(world, password="another password here")[0] == "sign-in"
+    signs_in(world)
 
 
 def test_one_spelling_for_what_looks_the_same() -> None:
