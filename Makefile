@@ -1,4 +1,5 @@
-# What you can ask for; `make help` lists it. Everything works on a fresh Debian 12 or Ubuntu 24.04.
+# What you can ask for; `make help` lists it. Everything works on a fresh Debian 12 or Ubuntu 24.04; there the tests want
+# to be told of a Chromium that is no snap, such as CHROMIUM=/usr/bin/google-chrome.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,13 +10,15 @@ WORKERS ?= 3
 # A file stays in one process; tests/conftest.py puts the long files first.
 TOGETHER = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+export CHROMIUM ?= /usr/bin/chromium
+
 # PROBE:PACKAGE; a package is installed when its probe is not there (.ci/install-missing)
 FOR_DEMO := softhsm2-util:softhsm2 pdfsig:poppler-utils qpdf:qpdf openssl:openssl \
 	/usr/share/fonts/truetype/liberation2:fonts-liberation2
 FOR_TESTS := $(FOR_DEMO) /usr/lib/postgresql/*/bin/initdb:postgresql setpriv:util-linux cc:gcc \
 	/usr/include/stdlib.h:libc6-dev p11-kit:p11-kit curl:curl \
 	/usr/lib/*/pkcs11/p11-kit-client.so:p11-kit-modules /usr/lib/*/pkcs11-spy.so:opensc-pkcs11 \
-	/usr/bin/chromium:chromium
+	$(CHROMIUM):chromium
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo run test check lint bench crash faults screenshots pictures clean
