@@ -162,8 +162,12 @@ class World:
             transport=httpx.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://signing.test"))
 
     async def _start_signer(self) -> None:
+        """Until it has looked at its device: before that it reports that it does not know."""
         self._signer = Signer(self.city.rt)
         await self._signer.start()
+        while any(each.name == "device" and each.detail == "not looked at yet"  # noqa: ASYNC110  # it tells nobody
+                  for each in self._signer.health.conditions()):
+            await asyncio.sleep(0.002)
 
     async def _stop_signer(self) -> None:
         await self._signer.stop()

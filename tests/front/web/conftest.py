@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.support import databases
+from tests.support.staff import passwords_cost_little
 from tests.support.world import Stage, World
+
+
+@pytest.fixture(autouse=True)
+def _passwords_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they really cost has a test of its own."""
+    passwords_cost_little(monkeypatch)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

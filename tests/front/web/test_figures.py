@@ -8,6 +8,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -22,13 +23,12 @@ from signing_service import counting, figures, reports
 from signing_service.audit import Event, Fact, record
 from signing_service.counting import Became, Composition, Counts, Span, Times
 from signing_service.db.engine import Database
-from signing_service.db.migrate import upgrade
 from signing_service.db.tables import agency, client, credential, entry, signing_request
 from signing_service.errors import Invalid, NotFound
 from signing_service.figures import Period, Soon, Table
 from signing_service.front.web import figures_pages
 from signing_service.inspection import Reader
-from tests.support import postgres
+from tests.support import databases
 from tests.support.staff import Seat
 from tests.support.world import World
 
@@ -56,10 +56,9 @@ class Asked:
 
 
 class Books:
-    """A database with nothing in it but what figures are made of."""
+    """A migrated database with nothing in it but what figures are made of."""
 
     def __init__(self, url: str) -> None:
-        upgrade(url)
         self.db = Database(url, pool_size=2)
         with self.db.write() as tx:
             tx.execute(insert(client).values(id="cl_1", name="QLVB", role="submitter", agencies=["*"],
@@ -91,19 +90,30 @@ class Books:
         return figures.figures(self.db, reader, NOW, period, ZONE, **more)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
-    made = Books(f"sqlite:///{tmp_path / 'books.db'}" if request.param == "sqlite" else postgres.fresh_database())
-    yield made
-    made.db.close()
+@contextmanager
+def opened(url: str) -> Iterator[Books]:
+    made = Books(url)
+    try:
+        yield made
+    finally:
+        made.db.close()
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Books]:
     """For what does not depend on the database."""
-    made = Books(f"sqlite:///{tmp_path / 'books.db'}")
-    yield made
-    made.db.close()
+    with opened(databases.sqlite(tmp_path)) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
+    if request.param == "sqlite":
+        with opened(databases.sqlite(tmp_path)) as made:
+            yield made
+        return
+    with databases.lent_postgresql() as url, opened(url) as made:
+        yield made
 
 
 def many(count: int = 600) -> list[Asked]:
