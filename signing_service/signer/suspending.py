@@ -17,10 +17,10 @@ from signing_service.credentials import State
 from signing_service.db.tables import credential, signing_request
 from signing_service.errors import NotAuthorized, WrongState
 from signing_service.metrics import ALARMS
-from signing_service.signer import custody, phones, refusals
+from signing_service.signer import custody, phones, refusals, tickets
 from signing_service.signer.acting import By
 from signing_service.signer.intents import report_tampering
-from signing_service.signer.rows import Revision
+from signing_service.signer.rows import Revision, store
 from signing_service.signer.runtime import Runtime
 from signing_service.wire import messages as m
 
@@ -44,7 +44,8 @@ class Stopping:
 def suspend_oneself(rt: Runtime, asked: m.SuspendOneself) -> m.Suspended:
     """Suspend all the person's active credentials; their phones are retired with them when one is lost.
 
-    After `not-me` the phone stays, so that the person can look at what happened. Repeatable.
+    After `not-me` the phone stays, so that the person can look at what happened. Links to enrol with are void then,
+    as they are when a phone is lost: whoever acts in the person's name may hold one. Repeatable.
     """
     with refusals.device_errors(rt):
         known = phones.recognize(rt, asked.phone)
@@ -85,18 +86,20 @@ def _stop(rt: Runtime, stopping: Stopping, check: Callable[[Connection], None]) 
 
 def _try_to_stop(rt: Runtime, stopping: Stopping, check: Callable[[Connection], None]) -> m.Suspended:
     changes, broken = _suspensions(rt, stopping)
-    retired = phones.retirements(rt, stopping.signatory_id) if stopping.retires else []
+    retired, lost = _retirements(rt, stopping) if stopping.retires else ([], set())
+    void = _voided(rt, stopping) if stopping.retires or stopping.why == NOT_ME else []
     with rt.db.write() as tx:
         check(tx)
         for change in changes:
             custody.write(tx, change)
         if set(_active(tx, stopping.signatory_id)) - broken:
             raise WrongState("A credential became active at this moment.", code="credential-changed")
-        _record(rt, tx, stopping, changes)
+        store(tx, void)
+        _record(rt, tx, stopping, changes, void)
         phones.write_retired(rt, tx, stopping.by, retired, stopping.why)
-        if stopping.retires and phones.active_ids(tx, stopping.signatory_id):
+        if stopping.retires and phones.active_ids(tx, stopping.signatory_id) - lost:
             raise WrongState("A phone became active at this moment.", code="phone-changed")
-    _remember(rt, changes, retired)
+    _remember(rt, changes, retired + void)
     if stopping.why == NOT_ME or stopping.retires:
         ALARMS.labels(stopping.why).inc()
     return m.Suspended(tuple(change.row["id"] for change in changes))
@@ -118,18 +121,48 @@ def _suspensions(rt: Runtime, stopping: Stopping) -> tuple[list[custody.Change],
     return changes, broken
 
 
+def _retirements(rt: Runtime, stopping: Stopping) -> tuple[list[Revision], set[str]]:
+    """Every active phone, retired; and those whose row was tampered with, which confirm nothing anyway."""
+    with rt.db.read() as tx:
+        ids = phones.active_ids(tx, stopping.signatory_id)
+    retired, broken = [], set()
+    for phone_id in sorted(ids):
+        try:
+            change = phones.retirement(rt, phone_id)
+        except Tampered as error:
+            report_tampering(rt, error, signatory_id=stopping.signatory_id)
+            broken.add(phone_id)
+            continue
+        retired.extend([change] if change is not None else [])
+    return retired, broken
+
+
+def _voided(rt: Runtime, stopping: Stopping) -> list[Revision]:
+    """The links that the person could still be enrolled with, and half-enrolled phones; tampered ones open nothing."""
+    void: list[Revision] = []
+    for row in tickets.unfinished(rt, stopping.signatory_id):
+        try:
+            void.extend(tickets.voided(rt, row))
+        except Tampered as error:
+            report_tampering(rt, error, signatory_id=stopping.signatory_id)
+    return void
+
+
 def _active(tx: Connection, signatory_id: str) -> list[str]:
     return list(tx.execute(select(credential.c.id).where(
         credential.c.signatory_id == signatory_id, credential.c.state == State.ACTIVE)).scalars())
 
 
-def _record(rt: Runtime, tx: Connection, stopping: Stopping, changes: list[custody.Change]) -> None:
+def _record(
+    rt: Runtime, tx: Connection, stopping: Stopping, changes: list[custody.Change], void: list[Revision],
+) -> None:
     now, person = rt.now(), stopping.signatory_id
     outcome = "alarm" if stopping.why == NOT_ME else "ok"
     about = _request_of(tx, person, stopping.signing_request_id)
     record(tx, now, stopping.by.fact(
         stopping.event, outcome, signatory_id=person, signing_request_id=about,
-        data=stopping.data | {"why": stopping.why, "credentials": [change.row["id"] for change in changes]},
+        data=stopping.data | {"why": stopping.why, "credentials": [change.row["id"] for change in changes],
+                              "voids": [each.row["id"] for each in void]},
     ), mac=rt.entry_mac)
     for change in changes:
         record(tx, now, stopping.by.fact(
@@ -144,8 +177,8 @@ def _request_of(tx: Connection, person: str, signing_request_id: str | None) -> 
         signing_request.c.id == signing_request_id, signing_request.c.signatory_id == person)).scalar_one_or_none()
 
 
-def _remember(rt: Runtime, changes: list[custody.Change], retired: list[Revision]) -> None:
+def _remember(rt: Runtime, changes: list[custody.Change], revisions: list[Revision]) -> None:
     for change in changes:
         rt.verified.wrote("credential", change.row)
-    for each in retired:
-        rt.verified.wrote("phone", each.row)
+    for each in revisions:
+        rt.verified.wrote(each.table, each.row)

@@ -51,7 +51,7 @@ def issue(rt: Runtime, by: By, command: m.IssueTicket) -> m.Result:
         raise WrongState(f"{owner.name} is suspended.", code="suspended")
     token, now = secrets.token_urlsafe(32), rt.now()
     row = _new(rt, by, command, token, now)
-    void = _voided(rt, command.owner)
+    void = [each for row in unfinished(rt, command.owner) for each in voided(rt, row)]
     with rt.db.write() as tx:
         store(tx, void)
         tx.execute(insert(ticket).values(row))
@@ -71,17 +71,17 @@ def _new(rt: Runtime, by: By, command: m.IssueTicket, token: str, now: datetime)
     return row | {"mac": mac_of(rt.device, "ticket", row)}
 
 
-def _voided(rt: Runtime, owner: str) -> list[Revision]:
-    """The owner's tickets that could still be used, void, and the phones that were being enrolled with them."""
+def unfinished(rt: Runtime, owner: str) -> list[Any]:
+    """The rows of the owner's tickets that could still be used."""
     with rt.db.read() as tx:
-        found = tx.execute(select(ticket).where(
-            ticket.c.owner == owner, ticket.c.state.in_((State.OPEN, State.USED)))).mappings().all()
-    changes: list[Revision] = []
-    for row in found:
-        rows.check(rt.verified, rt.db, "ticket", row)
-        changes.append(revised(rt.device, "ticket", row, state=State.VOID.value))
-        changes.extend(_dropped(rt, row["phone_id"]))
-    return changes
+        return list(tx.execute(select(ticket).where(
+            ticket.c.owner == owner, ticket.c.state.in_((State.OPEN, State.USED)))).mappings())
+
+
+def voided(rt: Runtime, row: Any) -> list[Revision]:
+    """What makes a ticket void, and retires the phone that was being enrolled with it. Asks the device."""
+    rows.check(rt.verified, rt.db, "ticket", row)
+    return [revised(rt.device, "ticket", row, state=State.VOID.value), *_dropped(rt, row["phone_id"])]
 
 
 def _dropped(rt: Runtime, phone_id: str | None) -> list[Revision]:

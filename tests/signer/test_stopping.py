@@ -14,7 +14,7 @@ from signing_service.errors import NotAuthorized, SigningError, Unavailable
 from signing_service.metrics import ALARMS
 from signing_service.signer import custody, suspending
 from signing_service.wire import messages as m
-from tests.support.city import City, Phone
+from tests.support.city import City, Person, Phone, secret_of
 from tests.support.memory_device import MemoryDevice
 
 
@@ -74,6 +74,39 @@ def test_after_a_lost_phone_the_phone_does_nothing_any_more(city: City, held: Ph
     for each in (held, second):
         with pytest.raises(NotAuthorized):
             city.asks(m.SuspendOneself(each.proof, "own-wish"))
+
+
+@pytest.mark.parametrize("why", ["not-me", "lost-phone"])
+def test_a_link_that_somebody_may_hold_enrols_nobody_after_its_person_stopped_everything(
+    city: City, held: Phone, why: str,
+) -> None:
+    opened, secret = city.ticket(held.person.id), "5" * 64
+    half = city.opens(opened, secret)
+    assert half.phone_id is not None
+    assert half.uri is not None
+    codes = Person(held.person.id, secret_of(half.uri))
+    city.next_code()
+    city.asks(m.SuspendOneself(held.proof, why))
+    with pytest.raises(NotAuthorized):
+        city.asks(m.CompletePhone(m.PhoneProof(half.phone_id, secret), codes.code(city.clock.at)))
+    with pytest.raises(NotAuthorized):
+        city.opens(opened, secret)
+    assert len(json.loads(said(city, "signatory:suspend-oneself").body)["data"]["voids"]) == 2
+
+
+def test_the_wish_to_pause_leaves_a_link_as_it_is(city: City, held: Phone) -> None:
+    opened = city.ticket(held.person.id)
+    city.asks(m.SuspendOneself(held.proof, "own-wish"))
+    assert city.opens(opened, "5" * 64).phone_id is not None
+
+
+def test_a_phone_whose_row_was_edited_does_not_keep_a_person_from_stopping(city: City, held: Phone) -> None:
+    second = city.enrols_phone(held.person, keeps_others=True)
+    with city.rt.db.write() as tx:
+        tx.execute(update(phone).where(phone.c.id == held.id).values(label="other", secret_hash="0" * 64))
+    assert city.asks(m.Stop(second.stop_code)) == m.Suspended((held.person.credential,))
+    assert sorted(states(city, held)[1]) == ["active", "retired"]  # the edited one confirms nothing, and is reported
+    assert city.events("signer:tampered") == 1
 
 
 def test_only_an_operator_resumes(city: City, held: Phone) -> None:
