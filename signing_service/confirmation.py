@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from policies.decision import Confirm
-from signing_service import batches, delivery, metrics, signing_requests, tails
+from signing_service import batches, delivery, metrics, showing, signing_requests, tails
 from signing_service.audit import Event
 from signing_service.batches import Batch
 from signing_service.db.tables import entry
@@ -199,6 +199,8 @@ async def _confirm_pending(
         try:
             _check_pending(rt, who, request)
             async with room:
+                if isinstance(who, Official):
+                    await showing.check_can_be_shown(rt, who, request)
                 return await tails.line_of(rt, request)
         except SigningError as error:
             return error

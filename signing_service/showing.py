@@ -88,6 +88,12 @@ async def picture(rt: Runtime, official: Official, request_id: str, page: int, w
     return drawn
 
 
+async def check_can_be_shown(rt: Runtime, official: Official, request: SigningRequest) -> None:
+    """WrongState where the document's pages cannot be shown: nobody signs here what they could not have seen."""
+    if (await _paper(rt, official, request)).trouble is not None:
+        raise WrongState("The document cannot be shown, so it cannot be confirmed on a phone.", code="page-not-drawn")
+
+
 def _gathered(rt: Runtime, official: Official, request_id: str) -> tuple[SigningRequest, str, tails.Material, bool]:
     with rt.db.read() as tx:
         request = SigningRequest.of_row(row_of(tx, official, request_id))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import update
 
 from signing_service.db.tables import client
+from signing_service.errors import Invalid
+from signing_service.pdf import Survey
 from tests.support.handset import Handset, read, spaced
 from tests.support.world import Client, World, plan, told
 
@@ -63,6 +67,24 @@ def test_partial_failure_is_told_document_by_document(world: World, office: Clie
     assert [world.state_of(each) for each in (good, withdrawn, denied)] == ["signed", "withdrawn", "pending"]
     for said in ("Đã ký 1/3 văn bản", "Đã rút lại", "Chính sách ký số không cho phép"):
         assert said in results
+
+
+def test_a_document_that_cannot_be_shown_is_not_signed_among_others_either(
+    world: World, office: Client, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    official = world.official()
+    phone = world.phone(official)
+    good, hidden = office.submits(official), office.submits(official, plan("hidden"))
+    surveyed = world.rt.pool.survey
+
+    async def survey(path: Path, viewer: str = "") -> Survey:
+        if path == world.rt.documents.path(hidden["document_digest"]):
+            raise Invalid("This page cannot be drawn.", code="page-not-drawn")
+        return await surveyed(path, viewer)
+
+    monkeypatch.setattr(world.rt.pool, "survey", survey)
+    phone.sends(review_of(phone, [good, hidden]), "/review", code=phone.code())
+    assert [world.state_of(each) for each in (good, hidden)] == ["signed", "pending"]
 
 
 def test_a_wrong_code_at_several_documents_is_told_on_their_page(world: World, office: Client) -> None:
