@@ -25,6 +25,7 @@ from sqlalchemy import Connection, case, delete, insert, literal, or_, select, u
 from signing_service import passwords
 from signing_service.access import hash_of
 from signing_service.audit import Event, Fact, record
+from signing_service.db.engine import Database
 from signing_service.db.tables import Instant, account, auditor, operator, session
 from signing_service.errors import NotAuthorized, NotFound, SigningError, Unauthenticated, Unavailable
 from signing_service.inspection import EVERY_AGENCY
@@ -241,6 +242,12 @@ def find_staff(tx: Connection, owner: str, role: str) -> Staff | None:
     table = PEOPLE[role]
     row = tx.execute(select(table).where(table.c.id == owner, table.c.state == "active")).first()
     return _staff(role, row) if row is not None else None
+
+
+def open_lock(db: Database, owner: str) -> None:
+    """After an operator unlocked somebody's codes, which is on record: their password is looked at again, too."""
+    with db.write() as tx:
+        tx.execute(update(account).where(account.c.owner == owner).values(failures=0, locked_until=None))
 
 
 async def sign_out(rt: Runtime, cookie: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from signing_service import register
+from signing_service import accounts, register
 from signing_service.cli.acts import act, checked
 from signing_service.cli.enrolment import check_new, show_seed
 from signing_service.cli.session import held
@@ -46,8 +46,9 @@ def complete(
 
 @app.command()
 def unlock(context: typer.Context, owner: Owner) -> None:
-    """Open a lock after too many wrong codes. Speak to the person first: somebody was guessing."""
+    """Open a lock after too many wrong codes or passwords. Speak to the person first: somebody was guessing."""
     session = held(context)
     owner_id, name = register.find_owner(session.db, owner)
     act(session, f"Unlock the codes of {name}", Unlock(owner=owner_id))
+    accounts.open_lock(session.db, owner_id)
     session.screen.record("Codes", {"owner": owner_id, "name": name, "state": "unlocked"})

@@ -30,7 +30,7 @@ from signing_service.pdf.worker import Gone
 
 _WAITING: Final = 128           # a page takes 0.05 s: what is behind that waits for seconds
 _WAITING_PER_VIEWER: Final = 12     # a screen that is scrolled asks for some eight pages at once
-_KEPT: Final = 4                # documents at hand for each that is drawn; an idle worker holds 25 MB
+_KEPT: Final = 4                # documents at hand for each that is drawn; an idle worker holds 29 MB
 _MOST_SPARES: Final = 4         # who draws at once on a large machine may wait for a start after all
 _IDLE: Final = 60.0             # seconds; who reads a page that long finds a spare
 _SPARE_SECONDS: Final = 10.0    # a start takes 0.2 s

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import stat
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
-from signing_service.db.tables import client
+from signing_service.db.tables import account, client
 from tests.support.terminal import Terminal
 
 
@@ -83,6 +84,20 @@ def test_a_lock_is_opened_by_an_operator_and_stands_in_the_log(terminal: Termina
     terminal("code", "enrol", "CB-1")
     terminal("code", "unlock", "CB-1")
     assert terminal.entries("code:unlocked")
+
+
+def test_an_auditor_whom_wrong_passwords_locked_out_is_let_in_again_by_an_operator(terminal: Terminal) -> None:
+    auditor = terminal.asks("auditor", "add", "Phạm Thị Dung", "--agency", "*")["id"]
+    terminal("code", "enrol", auditor)
+    database = terminal.database()
+    with database.write() as tx:
+        tx.execute(insert(account).values(
+            owner=auditor, password_hash="-", changed_at=datetime.now(UTC), failures=5,
+            locked_until=datetime.now(UTC) + timedelta(hours=24)))
+    terminal("code", "unlock", auditor)
+    with database.read() as tx:
+        assert tx.execute(select(account.c.failures, account.c.locked_until)).one() == (0, None)
+    database.close()
 
 
 def test_a_clients_secrets_are_shown_once_and_only_a_hash_is_kept(terminal: Terminal) -> None:
