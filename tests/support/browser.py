@@ -204,18 +204,22 @@ class Visitor:
     # ------------------------------------------------------------------------------------------- how it looks
 
     def looks(self, name: str) -> None:
-        """Judge a state by its name: all of it the first time that a story comes across it, its layout every time."""
+        """Judge a state by its name: all of it the first time that a story comes across it, its layout every time.
+
+        The other glass brings other places and sizes, not other colours: its night is not judged again.
+        """
         self.page.wait_for_load_state()
         if (name, self.glass) in JUDGED and not os.environ.get(ALBUM):
             self._judge_layout(name)
             return
-        self.judge(name)
+        is_new = os.environ.get(ALBUM) or all(name != judged for judged, _ in JUDGED)
+        self.judge(name, SCHEMES if is_new else SCHEMES[:1])
         JUDGED.add((name, self.glass))
 
-    def judge(self, name: str) -> None:
+    def judge(self, name: str, schemes: tuple[Scheme, ...] = SCHEMES) -> None:
         """Layout and targets; accessibility, by day and by night; and a picture where there is an album."""
         self._judge_layout(name)
-        for scheme in SCHEMES:
+        for scheme in schemes:
             self.page.emulate_media(color_scheme=scheme)
             self._judge_access(name, scheme)
             self._pictured(name, scheme)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -12,8 +14,9 @@ from sqlalchemy import update
 from signing_service.db.tables import agency, client, phone, signatory, signing_request
 from signing_service.front.web import visitors
 from signing_service.wire.messages import SetSignatoryState
+from tests.support.city import Person
 from tests.support.handset import Handset, read
-from tests.support.world import Client, World, plan, told
+from tests.support.world import Client, Stage, World, plan, told
 
 ATTACKS = {
     "a script": "<script>alert(1)</script>",
@@ -42,15 +45,37 @@ FOREIGN = {
 }
 
 
+@dataclass(frozen=True)
+class Two:
+    """Two officials with a phone and a request each. All tries share them, for none of them may change anything."""
+
+    world: World
+    official: Person
+    handset: Handset
+    mine: dict[str, Any]
+    theirs: dict[str, Any]
+    own_token: str
+    others_token: str
+
+
+@pytest.fixture(scope="module")
+def two(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    with World.open(stage, tmp_path_factory.mktemp("two")) as world:
+        office, official, other = world.client(), world.official(), world.official("Trần Thị B")
+        handset, stranger = world.phone(official), world.phone(other)
+        theirs, mine = office.submits(other), office.submits(official)
+        own = dict(handset.form(handset.looks_at(mine), "/refuse").fields)["csrf"]
+        others = dict(stranger.form(stranger.opens("/stop"), "/stop").fields)["csrf"]
+        yield Two(world, official, handset, mine, theirs, own, others)
+        world.check()
+
+
 @pytest.mark.parametrize(("method", "path"), FOREIGN.values(), ids=FOREIGN)
 def test_another_officials_request_is_not_there_and_looks_like_one_that_never_was(
-    world: World, office: Client, method: str, path: str,
+    two: Two, method: str, path: str,
 ) -> None:
-    official, other = world.official(), world.official("Trần Thị B")
-    handset = world.phone(official)
-    theirs, mine = office.submits(other), office.submits(official)
-    token = dict(handset.form(handset.looks_at(mine), "/refuse").fields)["csrf"]
-    data = {"csrf": token, "digest": theirs["document_digest"], "code": handset.code(), "reason": "x"}
+    world, handset, theirs = two.world, two.handset, two.theirs
+    data = {"csrf": two.own_token, "digest": theirs["document_digest"], "code": handset.code(), "reason": "x"}
 
     def asked(request_id: str) -> httpx.Response:
         more = {"data": data, "headers": {"sec-fetch-site": "same-origin"}} if method == "POST" else {}
@@ -61,7 +86,7 @@ def test_another_officials_request_is_not_there_and_looks_like_one_that_never_wa
     assert (answer.status_code, unknown.status_code) == (404, 404)
     assert content(answer) == content(unknown)
     assert world.state_of(theirs) == "pending"
-    assert world.codes_tried(official) == 0
+    assert world.codes_tried(two.official) == 0
     assert world.events("signing-request:show") == 1  # of one's own
 
 
@@ -78,16 +103,10 @@ CHANGES = ("/requests/{}/confirm", "/requests/{}/refuse", "/requests/{}/not-me",
 
 @pytest.mark.parametrize("path", CHANGES)
 @pytest.mark.parametrize("forged", ["another site", "no token", "another phone's token"])
-def test_no_form_of_another_site_or_phone_changes_anything(
-    world: World, office: Client, path: str, forged: str,
-) -> None:
-    official = world.official()
-    handset, stranger = world.phone(official), world.phone(world.official("Trần Thị B"))
-    made = office.submits(official)
-    own = dict(handset.form(handset.looks_at(made), "/refuse").fields)["csrf"]
-    others = dict(stranger.form(stranger.opens("/stop"), "/stop").fields)["csrf"]
+def test_no_form_of_another_site_or_phone_changes_anything(two: Two, path: str, forged: str) -> None:
+    world, handset, made = two.world, two.handset, two.mine
     site = "cross-site" if forged == "another site" else "same-origin"
-    token = {"another site": own, "no token": "", "another phone's token": others}[forged]
+    token = {"another site": two.own_token, "no token": "", "another phone's token": two.others_token}[forged]
 
     answer = handset.asks("POST", path.format(made["id"]), headers={"sec-fetch-site": site}, data={
         "csrf": token, "digest": made["document_digest"], "code": handset.code(), "reason": "x", "why": "lost-phone",
