@@ -14,12 +14,18 @@ from typing import Any
 import pytest
 
 # With `--dist loadfile` a file runs in one process: a long one that comes last runs alone. The order within a file
-# stays; behind the browsers and these the order of the files is anybody's.
+# stays; behind these, the longest first, the order of the files is anybody's. A browser's file that is not named
+# here goes before all others.
 LONG_FILES = (
+    "browser/test_trouble.py", "browser/test_auditors.py", "browser/test_officials.py", "browser/test_trust.py",
+    "browser/test_desk_acts.py", "browser/test_the_judge.py", "browser/test_operators.py", "browser/test_processes.py",
     "crash/test_main_path.py", "readme/test_readme.py", "conformance/test_producers.py", "cli/test_device.py",
     "conformance/test_device_log.py", "pdf/test_pool.py", "architecture/test_boundary.py", "pdf/test_bombs.py",
     "tlog/test_campaign.py", "signer/test_two_signers.py", "signer/test_process.py", "signer/test_keeping.py",
     "hsm/test_faults.py", "signer/test_life.py", "signer/test_codes.py", "signer/test_batches.py",
+    "front/web/test_phone.py", "front/web/test_phone_safety.py", "front/web/test_phone_stopping.py",
+    "front/web/test_desk.py", "front/web/test_enrolment.py", "front/web/test_accounts.py",
+    "front/web/test_phone_several.py", "front/web/test_figures.py",
 )
 HERE = Path(__file__).parent
 NO_SKIPS = "SIGNING_TESTS_MUST_RUN"  # set by `make check`: a missing device or database fails instead of hiding
@@ -30,7 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {HERE / name: number for number, name in enumerate(LONG_FILES, start=1)}
     assert all(path.exists() for path in place), "LONG_FILES names a file that is not there"
     with_browser = HERE / "browser"
-    items.sort(key=lambda item: 0 if with_browser in item.path.parents else place.get(item.path, len(place) + 1))
+    last = len(place) + 1
+    items.sort(key=lambda item: place.get(item.path, 0 if with_browser in item.path.parents else last))
 
 
 @pytest.hookimpl(hookwrapper=True)

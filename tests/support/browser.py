@@ -206,7 +206,7 @@ class Visitor:
     def looks(self, name: str) -> None:
         """Judge a state by its name: all of it the first time that a story comes across it, its layout every time.
 
-        The other glass brings other places and sizes, not other colours: its night is not judged again.
+        Its night is judged through the first glass: the other brings other places and sizes, and hardly other colours.
         """
         self.page.wait_for_load_state()
         if (name, self.glass) in JUDGED and not os.environ.get(ALBUM):
