@@ -23,9 +23,9 @@ LONG_FILES = (
     "conformance/test_device_log.py", "pdf/test_pool.py", "architecture/test_boundary.py", "pdf/test_bombs.py",
     "tlog/test_campaign.py", "signer/test_two_signers.py", "signer/test_process.py", "signer/test_keeping.py",
     "hsm/test_faults.py", "signer/test_life.py", "signer/test_codes.py", "signer/test_batches.py",
-    "front/web/test_phone.py", "front/web/test_phone_safety.py", "front/web/test_phone_stopping.py",
+    "pdf/test_draw.py", "front/web/test_phone.py", "front/web/test_phone_safety.py", "front/web/test_phone_stopping.py",
     "front/web/test_desk.py", "front/web/test_enrolment.py", "front/web/test_accounts.py",
-    "front/web/test_phone_several.py", "front/web/test_figures.py",
+    "front/web/test_phone_several.py", "front/web/test_figures.py", "signer/test_phone_life.py",
 )
 HERE = Path(__file__).parent
 NO_SKIPS = "SIGNING_TESTS_MUST_RUN"  # set by `make check`: a missing device or database fails instead of hiding
