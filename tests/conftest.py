@@ -37,6 +37,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     assert all(path.exists() for path in place), "LONG_FILES names a file that is not there"
     with_browser = HERE / "browser"
     last = len(place) + 1
+    for item in items:  # what a browser comes across is counted where it is tested without one
+        if with_browser in item.path.parents:
+            item.add_marker(pytest.mark.uncounted)
     items.sort(key=lambda item: place.get(item.path, 0 if with_browser in item.path.parents else last))
 
 

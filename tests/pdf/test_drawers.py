@@ -29,6 +29,20 @@ ROOT = Path(__file__).parents[2]
 PLAN = Path(__file__).parents[1] / "documents" / "ke-hoach.pdf"
 
 
+OTHERS: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """A pool that other tests of this process share has workers of its own, which come and go."""
+    OTHERS.clear()
+    OTHERS.update(drawer_pids())
+
+
+def own_drawers() -> list[int]:
+    return [pid for pid in drawer_pids() if pid not in OTHERS]
+
+
 def page_of(path: Path) -> PictureOrder:
     return PictureOrder(path, 1, Width.LIST)
 
@@ -43,7 +57,7 @@ def copies(folder: Path, number: int) -> list[Path]:
 
 def holders(path: Path) -> list[int]:
     """The drawing workers that were given this document."""
-    return [pid for pid in drawer_pids() if _holds(pid, path)]
+    return [pid for pid in own_drawers() if _holds(pid, path)]
 
 
 def _holds(pid: int, path: Path) -> bool:
@@ -55,7 +69,7 @@ def _holds(pid: int, path: Path) -> bool:
 
 async def gone(pid: int) -> bool:
     for _ in range(1000):
-        if pid not in drawer_pids():
+        if pid not in own_drawers():
             return True
         await asyncio.sleep(0.02)
     return False
@@ -114,13 +128,13 @@ def test_a_worker_that_nobody_asks_any_more_ends(tmp_path: Path, monkeypatch: py
     (document,) = copies(tmp_path, 1)
 
     async def story(pool: Pool) -> None:
-        before = drawer_pids()
+        before = own_drawers()
         await pool.picture(page_of(document), "a")
         for _ in range(1000):
-            if set(before) - set(drawer_pids()):
+            if set(before) - set(own_drawers()):
                 break
             await asyncio.sleep(0.02)
-        assert len(set(before) - set(drawer_pids())) == 1  # and the other one is still a spare
+        assert len(set(before) - set(own_drawers())) == 1  # and the other one is still a spare
 
     with_pool(story)
 
@@ -148,10 +162,10 @@ def test_a_worker_that_was_taken_over_reads_its_own_document_and_no_other_and_wr
 def test_all_who_draw_stand_behind_walls_before_they_are_given_anything() -> None:
     async def story(pool: Pool) -> None:
         assert {Wall.CALLS, Wall.FILES} <= pool.walls
-        assert len(drawer_pids()) == 2
-        for pid in drawer_pids():
+        assert len(own_drawers()) == 2
+        for pid in own_drawers():
             assert "Seccomp:\t2\n" in status_of(pid)
-        assert not set(drawer_pids()) & set(worker_pids())
+        assert not set(own_drawers()) & set(worker_pids())
 
     with_pool(story)
 
@@ -241,7 +255,7 @@ def test_a_viewer_who_asks_for_too_many_pages_is_told_to_slow_down(
 
 def test_spares_that_were_killed_while_they_waited_cost_nobody_a_page() -> None:
     async def story(pool: Pool) -> None:
-        await killed_and_buried(drawer_pids())
+        await killed_and_buried(own_drawers())
         drawn: Picture = await pool.picture(page_of(PLAN), "a")
         assert drawn.width == 480
 

@@ -31,7 +31,8 @@ from signing_service.front.web import words
 PROGRAM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--renderer-process-limit=1",
+    "--in-process-gpu", "--disable-site-isolation-trials", "--disable-breakpad", "--disable-extensions",
 )
 PATIENCE = 10_000  # milliseconds for anything to appear: two cores run everything else, too
 ALBUM = "SIGNING_SCREENSHOTS"  # a directory; `make screenshots` sets it
