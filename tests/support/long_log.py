@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -146,7 +147,7 @@ def _digest(what: str, number: int) -> str:
 # --------------------------------------------------------------------------------------------------- in bulk
 
 
-class _Sink:
+class _Sink(ABC):
     """Where rows go, many at a time."""
 
     def __enter__(self) -> _Sink:
@@ -159,11 +160,13 @@ class _Sink:
         for some in _rounds(rows):
             self.insert(table, list(some[0]), [tuple(row.values()) for row in some])
 
+    @abstractmethod
     def insert(self, table: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-        raise NotImplementedError
+        """One round of rows of one table."""
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Keep what was written."""
 
 
 class _Sqlite(_Sink):
