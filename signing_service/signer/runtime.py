@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from threading import Lock
 
 from sqlalchemy import Connection, text
 
@@ -50,6 +51,7 @@ class Runtime:
     database_clock: Callable[[Connection], datetime | None]
     lease: Lease = field(default_factory=Lease)
     bound: Bound = field(default_factory=Bound)
+    sequencing: Lock = field(default_factory=Lock)
 
 
 def start(

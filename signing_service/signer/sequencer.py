@@ -50,6 +50,11 @@ def sequence(rt: Runtime) -> int:
     Does nothing (0) where another signer holds the lease. Raises Unavailable where the stored tree is damaged:
     then nothing is added to it until somebody looked.
     """
+    with rt.sequencing:  # the lease keeps other signers away, not this one's other threads
+        return _sequence(rt)
+
+
+def _sequence(rt: Runtime) -> int:
     with rt.db.read() as tx:
         if not _is_waiting(tx):  # an idle signer writes nothing, not even its lease
             return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_only_the_holder_of_the_lease_sequences(city: City, tmp_path: Path, devi
     city.clock.forward(16)
     assert sequencer.sequence(other) == 1
     other.db.close()
+
+
+def test_two_threads_of_one_signer_wait_for_each_other(city: City) -> None:
+    """They hold the same lease, so the lease does not keep them apart."""
+    with city.rt.db.write() as tx:
+        record(tx, city.clock.at, *(Fact(Event.ALIVE, f"signer:{n}") for n in range(50)), mac=city.rt.entry_mac)
+    with ThreadPoolExecutor(4) as threads:
+        placed = [each.result() for each in [threads.submit(sequencer.sequence, city.rt) for _ in range(4)]]
+    assert sorted(placed)[:3] == [0, 0, 0]
+    assert max(placed) >= 50
 
 
 def test_a_damaged_tree_is_not_built_upon(city: City) -> None:
