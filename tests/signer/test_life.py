@@ -6,7 +6,6 @@ What must hold after every step stands in the invariants. SIGNING_CAMPAIGN=full 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -35,10 +34,10 @@ from signing_service.tlog import note, tiles
 from signing_service.tlog.entries import EntryLine
 from signing_service.tlog.verify import verify_log
 from signing_service.wire import messages as m
+from tests.support.campaign import FULL
 from tests.support.city import City, Clock, runtime
 from tests.support.memory_device import MemoryDevice
 
-FULL = os.environ.get("SIGNING_CAMPAIGN") == "full"
 EXAMPLES, STEPS = (1_000, 80) if FULL else (30, 30)
 
 FAULTS: dict[str, Callable[[MemoryDevice], None]] = {

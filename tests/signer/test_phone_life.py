@@ -5,7 +5,6 @@ What must hold after every step stands in the invariants. SIGNING_CAMPAIGN=full 
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -26,10 +25,10 @@ from signing_service.errors import SigningError, Unavailable
 from signing_service.signer.rows import TABLES, Verified
 from signing_service.wire import messages as m
 from tests.support import databases
+from tests.support.campaign import FULL
 from tests.support.city import City, Clock, Person, Phone, runtime, secret_of
 from tests.support.memory_device import MemoryDevice
 
-FULL = os.environ.get("SIGNING_CAMPAIGN") == "full"
 EXAMPLES, STEPS = (500, 60) if FULL else (20, 25)
 BROWSERS = ("1" * 64, "2" * 64)
 Opened = tuple[str, str, Person]  # a phone that waits for its first code: id, secret, and the person with its seed
