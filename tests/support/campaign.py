@@ -25,9 +25,19 @@ def rounds(short: int, full: int) -> int:
 
 def proven(line: str, **figures: object) -> None:
     """Print what a campaign found; a full one also keeps it as `line`.json, with the machine and the time."""
+    (keep if FULL else tell)(line, **figures)
+
+
+def tell(line: str, **figures: object) -> str:
+    """Print it, and give the same with line breaks."""
     told = {"line": line, "figures": figures, "cores": os.cpu_count(), "machine": platform.machine(),
             "python": platform.python_version(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
     print(json.dumps(told, ensure_ascii=False))
-    if FULL:
-        KEPT.mkdir(parents=True, exist_ok=True)
-        (KEPT / f"{line}.json").write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    return json.dumps(told, ensure_ascii=False, indent=2) + "\n"
+
+
+def keep(line: str, **figures: object) -> None:
+    """Print it and keep it as `line`.json: the bench has no short form that counts."""
+    told = tell(line, **figures)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    (KEPT / f"{line}.json").write_text(told, encoding="utf-8")
