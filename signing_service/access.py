@@ -3,6 +3,10 @@
 Secrets and tokens are 256 random bits, so a plain SHA-256 of them may lie in the database: there is nothing to
 guess. Neither is ever logged or put into an entry. Unknown, suspended and known clients cost the same work and
 get the same answer.
+
+A token that was recognised is not looked up again for a second (`BELIEVED`): a client that is suspended, or a token
+that ends, is refused by every front at most so much later. What the client may have signed does not hang on this: at
+submission the policy is asked about the client as the database has it, and before each signature the signer asks again.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from signing_service.front.tally import Tally
 
 TOKEN = re.compile(r"st_[0-9a-f]{64}")
+BELIEVED = timedelta(seconds=1)  # how late a suspension may be noticed here; docs/security.md promises it
+MOST_BELIEVED = 1000             # tokens; beyond that everything is forgotten, which costs a query each
 NOBODY = hashlib.sha256(b"no client has this secret").hexdigest()  # compared with when there is no client
 
 
@@ -38,6 +44,26 @@ class Holder:
     name: str
     role: str
     agencies: frozenset[str]
+
+
+class Recognised:
+    """Who showed which token a moment ago, in the memory of one process. Keyed by the token's hash, never the token."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, tuple[Holder, datetime]] = {}
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    def holder_of(self, token_hash: str, now: datetime) -> Holder | None:
+        """None where the database must be asked. A clock that ran back is no reason to believe for longer."""
+        holder, since = self._holders.get(token_hash, (None, now))
+        return holder if timedelta(0) <= now - since < BELIEVED else None
+
+    def remember(self, token_hash: str, holder: Holder, now: datetime) -> None:
+        if len(self._holders) >= MOST_BELIEVED:
+            self._holders.clear()
+        self._holders[token_hash] = (holder, now)
 
 
 def hash_of(secret: str) -> str:
@@ -54,10 +80,18 @@ async def issue(rt: Runtime, client_id: str, secret: str, refusals: Tally) -> st
 
 
 async def holder_of(rt: Runtime, token: str) -> Holder:
-    """Whose token this is. Raises Unauthenticated for an unknown or expired one, or a suspended client."""
+    """Whose token this is. Raises Unauthenticated for an unknown or expired one, or a suspended client.
+
+    What was recognised less than `BELIEVED` ago is answered from memory.
+    """
     if not TOKEN.fullmatch(token):
         raise _unknown_token()
-    return await rt.db.run(_holder_of, rt, token)
+    token_hash, now = hash_of(token), rt.clock()
+    holder = rt.recognised.holder_of(token_hash, now)
+    if holder is None:
+        holder = await rt.db.run(_holder_of, rt, token_hash, now)
+        rt.recognised.remember(token_hash, holder, now)
+    return holder
 
 
 def _issue(rt: Runtime, client_id: str, secret: str, refusals: Tally) -> str:
@@ -89,13 +123,12 @@ def _record_refusal(rt: Runtime, row: Any, now: datetime, refusals: Tally) -> No
                              client_id=row.id if row is not None else None))
 
 
-def _holder_of(rt: Runtime, token: str) -> Holder:
+def _holder_of(rt: Runtime, token_hash: str, now: datetime) -> Holder:
     with rt.db.read() as tx:
         row = tx.execute(
             select(client.c.id, client.c.name, client.c.role, client.c.agencies)
             .join(access_token, access_token.c.client_id == client.c.id)
-            .where(access_token.c.hash == hash_of(token), access_token.c.expires_at > rt.clock(),
-                   client.c.state == "active")
+            .where(access_token.c.hash == token_hash, access_token.c.expires_at > now, client.c.state == "active")
         ).first()
     if row is None:
         raise _unknown_token()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 
 from hsm.errors import PinRejected
 from signing_service.cli import supervisor
@@ -70,7 +71,7 @@ def front(
     logs.configure("front")
     _await_database(settings.database_url)
     listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
-    asyncio.run(run_front(settings, listener))
+    uvloop.run(run_front(settings, listener))
 
 
 def jobs(context: typer.Context) -> None:
@@ -80,7 +81,7 @@ def jobs(context: typer.Context) -> None:
     check_front_places(settings)
     logs.configure("jobs")
     _await_database(settings.database_url)
-    asyncio.run(_run_jobs(settings))
+    uvloop.run(_run_jobs(settings))
 
 
 def signer(context: typer.Context) -> None:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from signing_service.access import Recognised
 from signing_service.db.engine import Database
 from signing_service.documents import Documents
 from signing_service.front.authorities import Authorities, trust_roots
@@ -46,6 +47,7 @@ class Runtime:
     turns: Turns        # one confirmation of a signing request at a time
     wrong_codes: Tally  # by client, phone or place; each right code pays for some of them
     secret: bytes  # 32 bytes that webhook keys and fingerprints derive from
+    recognised: Recognised = field(default_factory=Recognised)  # tokens that were looked up a moment ago
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)  # failed sign-ins, by place
     hashing: Hashing = field(default_factory=Hashing)           # passwords, a few at a time
 

@@ -9,10 +9,12 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from signing_service import access
 from signing_service.access import issue
 from signing_service.errors import Unauthenticated
 from signing_service.front.tally import Tally
 from signing_service.front.tokens import recording
+from tests.support.statements import statements
 from tests.support.world import Client, World, told
 
 GRANT = {"grant_type": "client_credentials"}
@@ -134,10 +136,51 @@ def test_a_token_ends_after_its_hour(world: World, office: Client) -> None:
     assert office.asks("GET", "/api/v1/signing-requests").status_code == 401
 
 
-def test_a_suspended_client_is_out_at_once(world: World, office: Client) -> None:
-    with world.rt.db.write() as tx:
-        tx.exec_driver_sql("UPDATE client SET state = 'suspended' WHERE id = ?", (office.id,))
+def test_a_suspended_client_is_out_within_a_second(world: World, office: Client) -> None:
+    assert office.asks("GET", "/api/v1/signing-requests").status_code == 200
+    suspend(world, office)
+    assert office.asks("GET", "/api/v1/signing-requests").status_code == 200  # recognised a moment ago
+    world.clock.forward(1)
     assert office.asks("GET", "/api/v1/signing-requests").status_code == 401
+
+
+def test_a_client_suspended_this_very_moment_has_no_signature_made(world: World, office: Client) -> None:
+    official = world.official()
+    made = office.submits(official)
+    code = world.fresh_code(official)
+    assert office.asks("GET", "/api/v1/signing-requests").status_code == 200
+    suspend(world, office)
+    assert told(office.tries_to_confirm(made, code), 403)["code"] == "denied"
+    assert told(office.tries_to_submit(official), 403)["code"] == "denied"
+    assert world.count("intent") == 0
+
+
+def test_a_clock_that_ran_back_does_not_make_a_token_believed_for_longer(world: World, office: Client) -> None:
+    assert office.asks("GET", "/api/v1/signing-requests").status_code == 200
+    suspend(world, office)
+    world.clock.forward(-3)
+    assert office.asks("GET", "/api/v1/signing-requests").status_code == 401
+
+
+def test_a_token_that_was_just_recognised_costs_no_statement(world: World, office: Client) -> None:
+    counts = []
+    for _ in range(2):
+        with statements(world.rt.db) as asked:
+            assert office.asks("GET", "/api/v1/signing-requests").status_code == 200
+        counts.append(len(asked))
+    assert counts == [2, 1]  # whose token it is, and the list; then the list
+
+
+def test_tokens_that_were_recognised_do_not_fill_the_memory(world: World, office: Client) -> None:
+    holder = world.stage.run(access.holder_of(world.rt, office.token))
+    for number in range(2 * access.MOST_BELIEVED):
+        world.rt.recognised.remember(str(number), holder, world.clock())
+    assert len(world.rt.recognised) <= access.MOST_BELIEVED
+
+
+def suspend(world: World, client: Client) -> None:
+    with world.rt.db.write() as tx:
+        tx.exec_driver_sql("UPDATE client SET state = 'suspended' WHERE id = ?", (client.id,))
 
 
 def test_expired_tokens_of_a_client_are_forgotten_when_it_gets_a_new_one(world: World, office: Client) -> None:
