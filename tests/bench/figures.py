@@ -24,7 +24,8 @@ class Figure:
 
     @property
     def cpu(self) -> float:
-        return sum(self.cpu_ms.values())
+        """Of what is measured; what drives it (`driver`) takes its share of the processors, too, and is told apart."""
+        return sum(spent for name, spent in self.cpu_ms.items() if name != "driver")
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def table(told: Iterable[Told]) -> str:
     known = list(told)
     figures = [each for each in known if isinstance(each, Figure)]
     lines = [f"{'':74}{'per s':>10}{'p50 ms':>10}{'p99 ms':>10}{'CPU ms':>9}"]
-    lines += [f"{each.what:74}{each.per_second:10.1f}{each.p50_ms:10.2f}{each.p99_ms:10.2f}"
-              f"{f'{each.cpu:9.2f}' if each.cpu_ms else '':>9}" for each in figures]
+    lines += [f"{each.what:74}{each.per_second:10.1f}{_cell(each.p50_ms, 10)}{_cell(each.p99_ms, 10)}"
+              f"{_cell(each.cpu, 9)}" for each in figures]
     spent = [f"{each.what:74}{_named(each.cpu_ms)}" for each in figures if len(each.cpu_ms) > 1]
     stages = [f"{each.name:40}{_named(each.mean_ms)}" for each in known if isinstance(each, Stages)]
     memory = [f"{each.what:74}{_named(each.peak_mib)}" for each in known if isinstance(each, Memory)]
@@ -80,6 +81,11 @@ def table(told: Iterable[Told]) -> str:
                         ("the most memory, in MiB, of each process", memory)):
         lines += ["", title, *some] if some else []
     return "\n".join(lines)
+
+
+def _cell(value: float, width: int) -> str:
+    """Empty for what was not measured."""
+    return f"{value:{width}.2f}" if value else " " * width
 
 
 def _named(values: Mapping[str, float]) -> str:
