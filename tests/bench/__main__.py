@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench import aims, device, over_http, pdfbox, screens, searching, signing, stock
+from tests.bench import aims, device, large, over_http, pdfbox, screens, searching, signing, stock
 from tests.bench.figures import Told, as_json, table
 from tests.bench.short import QUICK
 from tests.support import campaign
 
 PARTS: dict[str, Callable[[Path], Iterable[Told]]] = {
     "device": device.measure, "signer": signing.measure, "stock": stock.measure, "pdfbox": pdfbox.measure,
-    "http": over_http.measure,
+    "http": over_http.measure, "memory": large.measure,
 }
 OF_THEIR_OWN: dict[str, Callable[[], None]] = {"searching": searching.main, "screens": screens.main}
 

@@ -79,10 +79,10 @@ def measure(directory: Path) -> Iterator[Told]:
         service.start()
         load = Load(service, CONNECTIONS)
         for kind in KINDS:
-            list(_worked(load, officials, Case(kind, "bt", "small", 1, BATCH)))  # warms up
+            list(worked(load, officials, Case(kind, "bt", "small", 1, BATCH)))  # warms up
         rates = {}
         for case in cases():
-            for told in _worked(load, officials, case):
+            for told in worked(load, officials, case):
                 rates[told.name] = told
                 yield told
         half = rates["http-p256-bb-small-each-confirm"]
@@ -98,7 +98,7 @@ def _needed(kind: str) -> int:
     return asked + 2 + (less(1500, 20) if kind == "p256" else 0)
 
 
-def _worked(load: Load, officials: Officials, case: Case) -> Iterator[Told]:
+def worked(load: Load, officials: Officials, case: Case) -> Iterator[Told]:
     """All stages of one case; of the whole, of the confirmation alone, and what /metrics says of it."""
     count = case.groups * case.each
     people = officials.take(case.kind, case.groups)
