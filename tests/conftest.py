@@ -75,6 +75,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.longrepr = f"{item.nodeid} was skipped, and {NO_SKIPS} is set: {report.longrepr}"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With SIGNING_TESTS_SPY everything was written down that any device was asked: hold it against what may be."""
+    is_first = not hasattr(session.config, "workerinput")  # and not one of the processes that xdist started
+    if is_first and "SIGNING_TESTS_SPY" in os.environ:
+        from tests.support import spying  # only then: it loads the device
+
+        spying.check_session()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _stays_at_home() -> Generator[None]:
     """Sockets of this process reach this machine only."""

@@ -12,6 +12,7 @@ The city is prepared in this process with a clock in the past, so that every cod
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -37,7 +38,7 @@ from signing_service.db.tables import client, entry, intent, key, signature, sig
 from signing_service.errors import SigningError
 from signing_service.wire.client import ask_once
 from signing_service.wire.messages import Health, HealthReport
-from tests.support import softhsm
+from tests.support import softhsm, spying
 from tests.support.city import City, Clock, Person, runtime
 
 ROOT = Path(__file__).parents[2]
@@ -78,8 +79,11 @@ class Running:
 class Service:
     """A city whose service runs in processes of its own. Close it at the end."""
 
-    def __init__(self, directory: Path, url: str, *, signer_url: str | None = None, fronts: int = 1) -> None:
+    def __init__(self, directory: Path, url: str, *, signer_url: str | None = None, fronts: int = 1,
+                 spied: bool = spying.EVERYWHERE) -> None:
+        """`spied`: every call to the device is written down, one log for each life of the signer (`spy_logs`)."""
         self.directory, self.url, self.signer_url = directory, url, signer_url or url
+        self._spied, self._lives = spied, itertools.count(1)
         upgrade(self.signer_url)
         clock = Clock()
         clock.at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
@@ -110,7 +114,12 @@ class Service:
             "SIGNING_PKCS11_MODULE": str(device.module), "SIGNING_PKCS11_TOKEN": device.token,
             "SIGNING_PKCS11_PIN_FILE": str(device.pin_file), "SIGNING_SOFTHSM_CONF": str(device.softhsm_conf),
             "SIGNING_LEASE_SECONDS": "4", "SIGNING_INTENT_SECONDS": "3", "SIGNING_PDF_WORKERS": "2",
-        }
+        } | (spying.environment(self.directory / f"spy-{next(self._lives):04d}.log") if self._spied else {})
+
+    @property
+    def spy_logs(self) -> list[Path]:
+        """What the device was asked, in the order of the signer's lives. Complete once the signer has ended."""
+        return sorted(self.directory.glob("spy-*.log"))
 
     def start(self) -> None:
         """Everything; returns when it is ready."""
@@ -256,6 +265,8 @@ class Service:
             running.process.terminate()
         for running in self.running.values():
             running.end()
+        if spying.EVERYWHERE:
+            spying.hold_against(self.spy_logs, self.db)
         self.db.close()
         self.city.close()
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from hsm import Device, DeviceSettings, open_device
 from hsm.softhsm import initialise, provision
+from tests.support import spying
 
 PIN, SO_PIN = "1234-tests", "5678-tests"
 
 
 def provisioned(directory: Path) -> DeviceSettings:
     """A fresh token in a directory of the caller's, for a subprocess."""
-    return provision(directory, "tests", PIN, SO_PIN)
+    return spying.spied(provision(directory, "tests", PIN, SO_PIN))
 
 
 @cache
