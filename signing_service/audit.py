@@ -98,6 +98,8 @@ class Event(StrEnum):
     SIGNER_STARTED = "signer:start"
     TAMPERED = "signer:tampered"                         # a row's MAC was wrong; nothing was done with it
     ALIVE = "log:alive"                                  # nothing else happened: silence is on record, too
+    RESTORED = "log:restored"                            # an older database stands here: a backup was put back
+    EPOCH_BEGUN = "log:epoch"                            # and an operator said that the service goes on from it
     ENTRY_UNPROVEN = "log:entry-unproven"                # a signer's entry came to the sequencer without its MAC
 
 

@@ -209,6 +209,18 @@ lease = Table(
     Column("expires_at", Instant, nullable=False),
 )
 
+epoch = Table(
+    "epoch", metadata,                                   # one for each restore; the first epoch has none
+    Column("number", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),          # of the log when it began
+    Column("root", LargeBinary, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("opened_by", ID),                             # the signer that noticed; null until one did
+    Column("closed_at", Instant),
+    Column("closed_by", ID),                             # the operator who said that the service may go on
+    Column("mac", LargeBinary),
+)
+
 clock = Table(
     "clock", metadata,
     Column("id", Integer, primary_key=True),

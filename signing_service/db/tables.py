@@ -30,6 +30,7 @@ from signing_service.db.signer_tables import (
     code_state,
     confirmation,
     credential,
+    epoch,
     intent,
     key,
     lease,
@@ -45,13 +46,13 @@ from signing_service.db.signer_tables import (
 FRONT = (agency, client, access_token, signing_request, batch, idempotency, document, timestamp_token, outbox,
          job_lease, account, session, seen)
 SIGNER = (signatory, operator, auditor, phone, ticket, key, credential, seed, code_state, confirmation, intent,
-          signature, policy, tile, checkpoint, log_key, lease, clock)
+          signature, policy, tile, checkpoint, log_key, lease, clock, epoch)
 ENTRY_COLUMNS_OF_FRONT = tuple(each.name for each in entry.columns if each.name not in {"leaf_index", "mac", "mac_by"})
 
 __all__ = [
     "DIGEST", "ENTRY_COLUMNS_OF_FRONT", "FRONT", "ID", "SIGNER", "Instant", "access_token", "account", "agency",
     "auditor", "batch", "checkpoint", "client", "clock", "code_state", "confirmation", "credential", "document",
-    "entry", "idempotency", "intent", "job_lease", "key", "lease", "log_key", "metadata", "only_where", "operator",
-    "outbox", "phone", "policy", "seed", "seen", "session", "signatory", "signature", "signing_request", "ticket",
-    "tile", "timestamp_token",
+    "entry", "epoch", "idempotency", "intent", "job_lease", "key", "lease", "log_key", "metadata", "only_where",
+    "operator", "outbox", "phone", "policy", "seed", "seen", "session", "signatory", "signature", "signing_request",
+    "ticket", "tile", "timestamp_token",
 ]

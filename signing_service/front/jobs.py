@@ -153,8 +153,8 @@ def _expire_one(tx: Connection, request_id: str, now: datetime) -> bool:
 
 
 async def announce(rt: Runtime) -> int:
-    """Requests that the signer ended (the policy or the device said no at the last moment, or nobody knows what the
-    device did): it has no outbox, so their clients are told from here."""
+    """Requests that the signer ended (the policy or the device said no at the last moment, nobody knows what the
+    device did, or a backup was restored): it has no outbox, so their clients are told from here."""
     return await rt.db.run(_announce, rt, rt.clock())
 
 
@@ -164,8 +164,9 @@ def _announce(rt: Runtime, now: datetime) -> int:
         ended = tx.execute(
             select(signing_request.c.id)
             .join(client, client.c.id == signing_request.c.client_id)
-            .where(signing_request.c.state.in_(("failed", "denied")), signing_request.c.ended_at > now - NEWS,
-                   client.c.webhook_url.is_not(None), client.c.state == "active", untold)
+            .where(signing_request.c.state.in_(("failed", "denied", "expired")),
+                   signing_request.c.ended_at > now - NEWS, client.c.webhook_url.is_not(None),
+                   client.c.state == "active", untold)
             .limit(BATCH)
         ).all()
         for row in ended:

@@ -17,7 +17,7 @@ from signing_service.credentials import State
 from signing_service.db.tables import agency, credential, operator, policy, signatory
 from signing_service.errors import Invalid, NotAuthorized, NotFound, SigningError, WrongState
 from signing_service.ids import draw
-from signing_service.signer import codes, custody, persons, phones, seeds, tickets
+from signing_service.signer import codes, custody, persons, phones, restoring, seeds, tickets
 from signing_service.signer.acting import By
 from signing_service.signer.refusals import device_errors
 from signing_service.signer.rows import mac_of
@@ -213,7 +213,7 @@ ABOUT_PEOPLE: dict[type, Callable[[Runtime, By, Any], m.Result]] = {
     m.AddOperator: persons.add_operator, m.SetOperatorState: persons.set_operator_state,
     m.AddSignatory: persons.add_signatory, m.SetSignatoryState: persons.set_signatory_state,
     m.AddAuditor: persons.add_auditor, m.SetAuditorState: persons.set_auditor_state, m.Unlock: persons.unlock,
-    m.IssueTicket: tickets.issue, m.RetirePhone: phones.retire,
+    m.IssueTicket: tickets.issue, m.RetirePhone: phones.retire, m.Restored: restoring.begin,
 }
 
 

@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any
 
 import hsm
-from hsm.errors import DeviceError, PinRejected
+from hsm.errors import DeviceError, PinRejected, Unsupported
 from signing_service.audit import Event, Fact, record
 from signing_service.errors import Invalid, SigningError, Unavailable
 from signing_service.metrics import exposition
 from signing_service.signer import (
+    anchor,
     clock,
     custody,
     enrolments,
@@ -25,6 +26,7 @@ from signing_service.signer import (
     leases,
     persons,
     reconcile,
+    restoring,
     sequencer,
     suspending,
     tickets,
@@ -79,7 +81,12 @@ class Signer:
     async def start(self) -> None:
         """Alive on record, what a dead signer left is closed, then the sockets open."""
         rt = self.rt
-        await asyncio.to_thread(leases.beat, rt)
+        await asyncio.to_thread(anchor.look, rt)
+        if rt.guard.is_restored:
+            log.critical("%s", anchor.RESTORED)
+            await asyncio.to_thread(restoring.open_epoch, rt)
+        else:
+            await asyncio.to_thread(leases.beat, rt)
         await asyncio.to_thread(self._record_start)
         await asyncio.to_thread(self._reconcile, rt)
         await asyncio.to_thread(custody.fill_fingerprints, rt)
@@ -87,7 +94,7 @@ class Signer:
         self._confirms.start()
         self._stamps.start()
         self._chores = [
-            asyncio.create_task(self._every("lease", leases.beat)),
+            asyncio.create_task(self._every("lease", self._beat)),
             asyncio.create_task(self._every("sequence", self._sequence)),
             asyncio.create_task(self._every("reconcile", self._reconcile)),
             asyncio.create_task(self._every("device", self._look_after_device)),
@@ -126,6 +133,8 @@ class Signer:
                 await asyncio.to_thread(last, self.rt)
 
     async def _sign(self, message: m.SignRequest) -> m.Message:
+        if not isinstance(message, m.Health):
+            anchor.check(self.rt)
         match message:
             case m.Confirm():
                 if len({line.signing_request_id for line in message.lines}) != len(message.lines):
@@ -151,6 +160,8 @@ class Signer:
     async def _admin(self, message: m.AdminRequest) -> m.Message:
         if isinstance(message, m.Health):
             return self._report()
+        if not isinstance(message, m.Act) or any(not isinstance(each, m.Restored) for each in message.commands):
+            anchor.check(self.rt)
         work: dict[type, Callable[[Any], m.Done]] = {
             m.Act: self._desk.act, m.Bootstrap: self._desk.bootstrap, m.CompleteEnrolment: self._desk.complete,
         }
@@ -159,6 +170,14 @@ class Signer:
 
     def _report(self) -> m.HealthReport:
         return m.HealthReport(self.rt.id, self.health.conditions(), exposition())
+
+    @staticmethod
+    def _beat(rt: Runtime) -> None:
+        """Without a lease nothing is signed, so a database that was put back gets none until an operator said so."""
+        if rt.guard.is_restored:
+            anchor.look(rt)
+        anchor.check(rt)
+        leases.beat(rt)
 
     def _sequence(self, rt: Runtime) -> None:
         self._sequence_all(rt)
@@ -235,6 +254,8 @@ async def _opened(settings: SignerSettings, stopping: asyncio.Event) -> Runtime 
 def _open(settings: SignerSettings) -> Runtime:
     device = hsm.open_device(settings.device())
     try:
+        if not device.describe().capabilities.checkpoints:
+            raise Unsupported("the device makes neither Ed25519 nor P-256 signatures: nobody could sign the log")
         return start(settings, device)
     except BaseException:
         device.close()

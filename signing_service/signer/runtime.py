@@ -37,6 +37,15 @@ class Lease:
     until: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@dataclass
+class Guard:
+    """Whether this is the database that we know, or an older one that was put in its place (`anchor.py`)."""
+
+    is_restored: bool = False
+    epoch: int = 0
+    size: int = 0
+
+
 @dataclass(frozen=True)
 class Runtime:
     """One signer. `id` is drawn anew at every start, so that a lease names one life of one process."""
@@ -51,6 +60,7 @@ class Runtime:
     database_clock: Callable[[Connection], datetime | None]
     lease: Lease = field(default_factory=Lease)
     bound: Bound = field(default_factory=Bound)
+    guard: Guard = field(default_factory=Guard)
     sequencing: Lock = field(default_factory=Lock)
 
 

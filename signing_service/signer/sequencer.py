@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -20,28 +19,12 @@ from signing_service.audit import SIGNER_EVENTS, Event, Fact, StoredTiles, recor
 from signing_service.db.tables import checkpoint, entry, log_key, tile
 from signing_service.errors import Unavailable
 from signing_service.ids import draw
-from signing_service.signer import leases
+from signing_service.signer import anchor, leases
+from signing_service.signer.anchor import Head
 from signing_service.signer.runtime import Runtime, entry_mac
 from signing_service.tlog import note, tiles, tree
 
 MOST = 2_000  # entries per checkpoint: keeps the transaction under a second
-
-
-@dataclass(frozen=True)
-class Head:
-    """The newest checkpoint: how many entries it covers, and when it was made."""
-
-    size: int
-    root: bytes
-    at: datetime | None
-
-
-def head(tx: Connection) -> Head:
-    row = tx.execute(
-        select(checkpoint.c.size, checkpoint.c.root, checkpoint.c.at)
-        .order_by(checkpoint.c.size.desc(), checkpoint.c.id.desc()).limit(1)
-    ).first()
-    return Head(row.size, bytes(row.root), row.at) if row else Head(0, tree.root([]), None)
 
 
 def sequence(rt: Runtime) -> int:
@@ -61,7 +44,8 @@ def _sequence(rt: Runtime) -> int:
     if not _hold(rt):
         return 0
     with rt.db.read() as tx:
-        current = head(tx)
+        current = anchor.head(tx)
+        anchor.look_at(rt, current)
         waiting = tx.execute(
             select(entry.c.id, entry.c.event, entry.c.body, entry.c.mac, entry.c.mac_by)
             .where(entry.c.leaf_index.is_(None)).order_by(entry.c.id).limit(MOST)
@@ -79,6 +63,7 @@ def _sequence(rt: Runtime) -> int:
         leases.let_go(rt, leases.SEQUENCER)  # another signer's device may be well
         raise
     _write(rt, current, grown, signed, waiting, unproven, verifier)
+    anchor.keep(rt, grown.new_size, grown.root)
     return len(waiting)
 
 
@@ -116,7 +101,7 @@ def _write(
     with rt.db.write() as tx:
         if not leases.hold(tx, leases.SEQUENCER, rt.id, now, now + timedelta(seconds=rt.settings.lease_seconds)):
             raise Unavailable("Another signer sequences the log now.", code="lease-lost")
-        if head(tx).size != current.size:
+        if anchor.head(tx).size != current.size:
             raise Unavailable("The log has grown meanwhile.", code="lease-lost")
         tx.execute(
             update(entry).where(entry.c.id == bindparam("which"), entry.c.leaf_index.is_(None))
@@ -144,7 +129,7 @@ def keep_alive(rt: Runtime) -> None:
     """Where nothing was sequenced for a while, record just that: the next checkpoint then proves the silence."""
     now = rt.now()
     with rt.db.read() as tx:
-        last = head(tx).at
+        last = anchor.head(tx).at
         is_waiting = _is_waiting(tx)
     is_due = last is None or now - last >= timedelta(seconds=rt.settings.idle_checkpoint_seconds)
     if is_due and not is_waiting:  # what waits will say as much, as soon as somebody can sequence it

@@ -17,6 +17,7 @@ class SignerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SIGNING_", frozen=True, extra="ignore")
 
     signer_database_url: str           # a role of its own on PostgreSQL; the same file on SQLite
+    anchor: Path | None = None         # a file on this machine, not in the database: `anchor.py`
     sign_socket: Path
     admin_socket: Path
     sign_users: frozenset[int] = Field(default_factory=lambda: frozenset({os.getuid()}))   # uids of the front half

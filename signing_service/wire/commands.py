@@ -138,9 +138,15 @@ class SuspendOrResume(Struct, frozen=True, forbid_unknown_fields=True, tag="susp
     reason: Why = ""
 
 
+class Restored(Struct, frozen=True, forbid_unknown_fields=True, tag="restored"):
+    """The database was restored from a backup, and the service may go on from it: a new epoch begins."""
+
+    why: Why
+
+
 Command = (
     AddOperator | SetOperatorState | AddSignatory | SetSignatoryState | EnrolCode | Unlock | AddCredential
     | RequestCertificate | ImportCertificate | SetCredentialState | DestroyKey | ActivatePolicy | IssueTicket
-    | RetirePhone | AddAuditor | SetAuditorState
+    | RetirePhone | AddAuditor | SetAuditorState | Restored
 )
 DeskCommand = AddSignatory | IssueTicket | SetSignatoryState | SuspendOrResume | Unlock | RetirePhone
