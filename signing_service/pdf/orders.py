@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -39,11 +40,17 @@ Trade = Mapping[Verb, Callable[[msgspec.Raw], object]]
 
 
 def limit(memory: int, output: int) -> None:
-    """Bytes of address space, and of the largest file that may be written."""
+    """Bytes of address space, and of the largest file that may be written. Descriptors: our three, and no others."""
+    _close_what_was_left_open()
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (output, output))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _close_what_was_left_open() -> None:
+    """uvloop, unlike asyncio, hands on what is inheritable in our parent, its listening socket for one."""
+    os.closerange(3, 1 + max(int(name) for name in os.listdir("/proc/self/fd")))
 
 
 def greet(walls: frozenset[Wall]) -> None:

@@ -70,7 +70,7 @@ class Worker:
         message = encoded(Order(verb, cpu_seconds, msgspec.Raw(encoded(order))))
         try:
             self._write(framed(message))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: uvloop's word for a pipe that broke and was closed
             self._signal()
             raise Gone(f"it takes no orders: {error}") from error
         return await self._answer(wall_seconds)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from signing_service.errors import Invalid, TooMany, Unavailable
 from signing_service.pdf import Limits, Look, Pool
@@ -53,6 +55,23 @@ def test_workers_have_an_empty_environment_and_no_descriptors_but_their_three() 
             assert os.getpgid(pid) == pid
 
     with_pool(story)
+
+
+def test_workers_inherit_nothing_on_the_event_loop_that_fronts_run_on() -> None:
+    """A front has its listening socket open, and inheritable: its supervisor handed it on."""
+    async def whole() -> list[list[str]]:
+        with socket.socket() as listening:
+            listening.set_inheritable(True)
+            pool = Pool(2)
+            await pool.start()
+            try:
+                return [os.listdir(f"/proc/{pid}/fd") for pid in worker_pids()]
+            finally:
+                await pool.close()
+
+    held = uvloop.run(whole())
+    assert [sorted(each) for each in held] == [["0", "1", "2"]] * len(held)
+    assert len(held) >= 2
 
 
 def test_a_pool_leaves_no_process_behind() -> None:
