@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, ObjectIdentifier
 
+from signing_service.chains import MALFORMED
 from signing_service.errors import FieldError, Invalid
 
 E = TypeVar("E", bound=x509.ExtensionType)
@@ -85,7 +86,7 @@ def read(data: bytes) -> tuple[x509.Certificate, ...]:
     for reader in _READERS:
         try:
             found = tuple(reader(data))
-        except (ValueError, UnsupportedAlgorithm):
+        except MALFORMED:
             continue
         if found:
             return found
@@ -109,7 +110,7 @@ def check(
         certificate = _of_key(given, public_key)
         chain = _chain(certificate, given)
         problems = _problems(certificate, chain, now, purpose)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except MALFORMED as error:
         raise Invalid(f"A certificate is malformed ({error}). Have it issued again.", code="certificate-malformed") \
             from error
     if problems:

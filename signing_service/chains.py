@@ -22,6 +22,9 @@ UNDERSTOOD = frozenset({
     ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE,
     ExtensionOID.CERTIFICATE_POLICIES,
 })
+# What cryptography raises about bytes that only look like a certificate, when they are read or only when asked.
+MALFORMED = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+             x509.UnsupportedGeneralNameType)
 
 
 def leads_to_root(

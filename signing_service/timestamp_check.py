@@ -15,12 +15,12 @@ from typing import Any
 from asn1crypto import cms, core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from signing_service.chains import leads_to_root
+from signing_service.chains import MALFORMED, leads_to_root
 from signing_service.errors import Unavailable
 
 TOLERANCE = timedelta(seconds=60)  # between the authority's clock and ours, in both directions
@@ -30,8 +30,7 @@ HASHES: dict[str, hashes.HashAlgorithm] = {
 SMALLEST_RSA = 2048  # bits
 
 # What asn1crypto and cryptography raise about bytes that only look like a token.
-UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
-              UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension)
+UNREADABLE = (*MALFORMED, KeyError, IndexError, AttributeError, OverflowError, RecursionError, x509.ExtensionNotFound)
 
 
 class TimeStampResp(core.Sequence):  # type: ignore[misc]  # asn1crypto ships no types

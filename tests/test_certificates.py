@@ -242,6 +242,21 @@ def test_a_file_without_a_certificate_is_refused(data: bytes, code: str) -> None
     assert refusal.value.code == code
 
 
+CHANGED_DER: dict[str, tuple[bytes, bytes, str]] = {  # what no library makes by itself, and some only meet when asked
+    "a version that there is not": (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x52", "certificate-unreadable"),
+    "a name that is no text": (b"\x0c\x0aIssuing CA", b"\x03\x0a\x00ssuing CA", "certificate-malformed"),
+}
+
+
+@pytest.mark.parametrize(("honest", "changed", "code"), CHANGED_DER.values(), ids=CHANGED_DER.keys())
+def test_a_certificate_that_is_none_is_refused(honest: bytes, changed: bytes, code: str) -> None:
+    data = Made().build().public_bytes(Encoding.DER)
+    assert data.count(honest) == 1
+    with pytest.raises(Invalid) as refusal:
+        importing(data.replace(honest, changed))
+    assert refusal.value.code == code
+
+
 def with_sha1(made: Made) -> x509.Certificate:
     """The same certificate signed with SHA-1, which no library of today makes by itself."""
     encoded = asn1_x509.Certificate.load(made.build().public_bytes(Encoding.DER))

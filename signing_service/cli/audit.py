@@ -203,7 +203,7 @@ def _key(text: str | None) -> str | None:
 def _json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(reading.read_text(file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"{file} is not JSON.", code="receipt") from error
     if not isinstance(found, dict):
         raise Invalid(f"{file} is not a receipt.", code="receipt")

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from signing_service.chains import MALFORMED
 from signing_service.errors import Invalid, NotFound, WrongState
 
 MARK = "DEVELOPMENT ONLY"
@@ -111,8 +112,8 @@ def _marked(subject: x509.Name) -> x509.Name:
 def _read(request: bytes) -> x509.CertificateSigningRequest:
     try:
         csr = x509.load_pem_x509_csr(request)
-        is_proven = csr.is_signature_valid
-    except (ValueError, InvalidSignature) as error:
+        is_proven, _ = csr.is_signature_valid, csr.subject  # names are read when they are asked for
+    except (*MALFORMED, InvalidSignature) as error:
         raise Invalid("This is not a certificate request in PEM.", code="csr") from error
     if not is_proven:
         raise Invalid("The request is not signed with its own key.", code="csr")

@@ -76,7 +76,7 @@ def decoded(raw: bytes | msgspec.Raw, kind: type[_T]) -> _T:
     """Decode strictly into `kind`. Raises `ProtocolError`."""
     try:
         return msgspec.msgpack.decode(raw, type=kind, dec_hook=_text_to_path)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(str(error)) from error
 
 

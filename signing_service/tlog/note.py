@@ -218,13 +218,20 @@ def _check_text(text: str) -> None:
         raise NoteInvalid(f"a note has at most {_MAX_NOTE} characters")
     if any(character < " " and character != "\n" for character in text):
         raise NoteInvalid("a note has no control characters other than newline")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _has_half_a_pair(text):
         raise NoteInvalid("a note is valid UTF-8")
+
+
+def _has_half_a_pair(text: str) -> bool:
+    """A surrogate alone, as Python reads a byte that is no UTF-8: it cannot be hashed or signed."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _check_name(name: str) -> None:
     if not name or "+" in name or any(character.isspace() or character < " " for character in name):
         raise NoteInvalid("a key name is not empty and has no blanks and no plus sign")
+    if _has_half_a_pair(name):
+        raise NoteInvalid("a key name is valid UTF-8")
 
 
 def _load(key: CheckpointKey) -> ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey:

@@ -19,6 +19,8 @@ from signing_service.wire.messages import MAX_FRAME, Answer, Failure, Message, e
 A = TypeVar("A", bound=Message)
 HEADER = struct.Struct(">II")  # length of the body, number of the question
 ANSWERS = msgspec.msgpack.Decoder(Answer)
+# What msgspec raises about bytes that are no message; the last two in places where it forgets to say so itself.
+MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 AWAY = "The signer does not answer. Nothing more is known of this request than its state says; look before you repeat."
 
@@ -77,7 +79,7 @@ class SignerClient:
                 future = self._waiting.get(number)
                 if future is not None and not future.done():
                     future.set_result(ANSWERS.decode(body))
-        except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError):
+        except (OSError, asyncio.IncompleteReadError, *MALFORMED):
             pass
         finally:
             writer.close()
@@ -103,7 +105,7 @@ def ask_once(path: Path, message: Message, expected: type[A], *, deadline: float
             answer = ANSWERS.decode(_exactly(connection, length))
     except PermissionError as error:
         raise NotAuthorized(f"{path} is not for this user of the system: act as the signer's.", code="peer") from error
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *MALFORMED) as error:
         raise Unavailable(f"The signer does not answer at {path}. Is it running?", code="signer-away") from error
     return checked(answer, expected)
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from signing_service.errors import Invalid, NotAuthorized, SigningError, Unavailable
-from signing_service.wire.client import HEADER, frame
+from signing_service.wire.client import HEADER, MALFORMED, frame
 from signing_service.wire.failures import to_failure
 from signing_service.wire.messages import MAX_FRAME, Message, encoder
 
@@ -84,7 +84,7 @@ class Server:
                 raise Unavailable("The signer's queue is full or closing. Try again shortly.", code="queue-full",
                                   retry_after=1)
             answer: Message | SigningError = await self._handler(self._decoder.decode(body))
-        except msgspec.MsgspecError as error:
+        except MALFORMED as error:
             log.warning("a message that does not fit: %s", error)
             answer = Invalid("The message does not fit its type.", code="message")
         except SigningError as error:

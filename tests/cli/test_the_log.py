@@ -120,3 +120,15 @@ def test_a_policy_that_breaks_its_own_examples_is_refused_with_the_line(keeper: 
     refused = keeper("policy", "activate", str(wrong), exits=2)
     assert "line" in refused.err
     keeper("policy", "show", exits=5)
+
+
+NO_RECEIPTS = {"broken": ("{", 2), "deep": ("[" * 100_000, 2), "a list": ("[]", 2), "other": ('{"format": 1}', 1)}
+
+
+@pytest.mark.parametrize(("content", "exits"), NO_RECEIPTS.values(), ids=NO_RECEIPTS.keys())
+def test_a_file_that_is_no_receipt_proves_nothing(
+    terminal: Terminal, tmp_path: Path, content: str, exits: int,
+) -> None:
+    file = tmp_path / "receipt.json"
+    file.write_text(content, encoding="utf-8")
+    terminal("audit", "receipt", str(file), exits=exits)

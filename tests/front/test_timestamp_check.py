@@ -105,11 +105,18 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "an intermediate that is no authority": (
         lambda: _below(CA.intermediate(extensions=timestamping_extensions())), "root"),
     "a path longer than allowed": (lambda: _deep(), "root"),
+    "a certificate of a version that there is not": (lambda: _of_version(83), "cannot be read"),
     "bytes after the token": (lambda: good() + b"\0", "cannot be read"),
     "nothing": (lambda: b"", "cannot be read"),
     "a web page": (lambda: b"<html>", "cannot be read"),
     "a truncated token": (lambda: good()[:-20], "cannot be read"),
 }
+
+
+def _of_version(number: int) -> bytes:
+    """RFC 5280 4.1.2.1 knows three, the last of which is written as 2."""
+    changed = TSA.certificate.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + bytes([number]), 1)
+    return good(certificates=(changed, CA.root), ess_of=changed)
 
 
 def _deep() -> bytes:

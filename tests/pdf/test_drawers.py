@@ -20,7 +20,7 @@ import pytest
 from signing_service.errors import Invalid, TooMany, Unavailable, WrongState
 from signing_service.pdf import Limits, Picture, PictureOrder, Pool, Wall, Width, drawers
 from signing_service.pdf.drawer import Drawer
-from signing_service.pdf.messages import Answer, ProtocolError, decoded, encoded
+from signing_service.pdf.messages import Answer, Outcome, ProtocolError, decoded, encoded
 from signing_service.pdf.work import PageOrder
 from tests.support.endless_page import forms_in_forms
 from tests.support.pdf_pool import drawer_pids, endless, killed_and_buried, status_of, with_pool, worker_pids
@@ -265,3 +265,8 @@ def test_spares_that_were_killed_while_they_waited_cost_nobody_a_page() -> None:
 def test_only_the_widths_of_the_set_reach_a_worker() -> None:
     with pytest.raises(ProtocolError):
         decoded(encoded({"page": 1, "width": 100_000}), PageOrder)
+
+
+def test_a_worker_that_answers_with_text_that_is_none_has_broken_the_protocol() -> None:
+    with pytest.raises(ProtocolError):
+        decoded(encoded(Answer(Outcome.REFUSED, code="a")).replace(b"\xa1a", b"\xa1\xff"), Answer)

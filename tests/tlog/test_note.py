@@ -249,6 +249,7 @@ WRONG_VERIFIERS = {
     "another name": GO_KEY.replace("Peter", "Petra"),
     "a key that is too short": "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKg==",
     "an unknown type": "PeterNeumann+c74f20a3+" + base64.b64encode(bytes([4]) * 33).decode(),
+    "a name that is no UTF-8": GO_KEY.replace("Peter", "Pet\udce9r"),
     "no base64": "PeterNeumann+c74f20a3+***",
     "an upper-case key id": GO_KEY.replace("c74f20a3", "C74F20A3"),
 }
