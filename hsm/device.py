@@ -15,6 +15,7 @@ from hsm.algorithms import Algorithm, KeyKind
 
 SEED_SIZE = 20  # RFC 4226 4 (R6) recommends 160 bits: as long as the HMAC-SHA-1 output
 ROW_MAC_SIZE = 32  # HMAC-SHA-256
+OURS = "service:"  # how the ids of service keys begin, and no others
 LONGEST_SEALED = 64 * 1024  # sealing is for webhook secrets and the like, not for files
 
 
@@ -38,7 +39,7 @@ class ServiceKey(StrEnum):
     @property
     def key_id(self) -> str:
         """The id, and CKA_LABEL, under which the token keeps it."""
-        return f"service:{self.value}"
+        return f"{OURS}{self.value}"
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ class KeyRef:
 
 @dataclass(frozen=True)
 class SecretRef:
-    """A wrapped HMAC key: the seed of one-time codes, 20 bytes when unwrapped. Plain data."""
+    """The HMAC key of one-time codes, 20 bytes. Plain data.
+
+    It rests outside, wrapped; where the module cannot wrap it is a token object, found by its id.
+    """
 
     id: str
-    blob: bytes
+    blob: bytes  # empty: on the token
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,22 @@ class CheckpointKey:
 class Capabilities:
     """What this device can do, found by asking it."""
 
-    wrap: str | None  # the mechanism that wraps keys, "AES_KEY_WRAP_PAD"; None: token custody only, no seeds
+    wrap: str | None  # the mechanism that wraps keys, "AES_KEY_WRAP_PAD"; None: keys and seeds stay on the token
     seal: bool  # AES-GCM
     pss: bool
     eddsa: bool
     ecdsa: bool
     rsa: bool
+
+    @property
+    def checkpoints(self) -> bool:
+        """Can it sign the log's checkpoints? With Ed25519 or P-256: the log knows no others."""
+        return self.eddsa or self.ecdsa
+
+    @property
+    def custody(self) -> Custody:
+        """Where keys rest when nobody says otherwise."""
+        return Custody.WRAPPED if self.wrap else Custody.TOKEN
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,8 @@ class Device(Protocol):
     def sign_checkpoint(self, message: bytes) -> bytes:
         """Ed25519 over the message (RFC 8032), or ECDSA P-256 with SHA-256 as DER: see `checkpoint_key`."""
 
-    def checkpoint_key(self) -> CheckpointKey: ...
+    def checkpoint_key(self) -> CheckpointKey:
+        """Whose signatures `sign_checkpoint` makes. Both raise Unsupported where the device can do neither kind."""
 
     def service_key(self, purpose: str, kind: KeyKind) -> KeyRef:
         """The token key pair for a closed purpose (`ServiceKey.TIMESTAMP`): made on first use, then found.
@@ -176,7 +191,7 @@ def object_id(key_id: str) -> bytes:
 
 def check_new_id(key_id: str) -> None:
     """Refuse ids that could not be told from another key's or from our own service keys."""
-    if not key_id or len(key_id) > 128 or not key_id.isprintable() or key_id.startswith("service:"):
+    if not key_id or len(key_id) > 128 or not key_id.isprintable() or key_id.startswith(OURS):
         raise ValueError(f"not an id for a new key: {key_id!r}")
 
 

@@ -16,12 +16,14 @@ from pkcs11 import Mechanism, ObjectClass, PKCS11Error, Session, Token
 
 from hsm import keys
 from hsm.algorithms import Algorithm, KeyKind
-from hsm.device import ServiceKey
+from hsm.connection import Connection
+from hsm.device import Capabilities, ServiceKey
 from hsm.encodings import kind_of_public, signature_value, subject_public_key, to_operate_on
 from hsm.errors import DeviceError
-from hsm.link import sign_with
+from hsm.link import capabilities, sign_with
 from hsm.module import Library, Login, acquire, find_token, release, token_lock, tokens
 from hsm.settings import DeviceSettings
+from hsm.trials import proven
 from hsm.verification import holds
 
 
@@ -47,10 +49,10 @@ class Need:
 NEEDS = (
     Need(Mechanism.GENERIC_SECRET_KEY_GEN, "the key that protects rows against being changed", True),
     Need(Mechanism.SHA256_HMAC, "protecting rows against being changed", True),
-    Need(Mechanism.AES_KEY_GEN, "the keys that wrap and seal", True),
-    Need(Mechanism.AES_KEY_WRAP_PAD, "keys and seeds kept outside the device, wrapped (RFC 5649)", True),
     Need(Mechanism.SHA_1_HMAC, "one-time codes (RFC 6238)", True),
-    Need(Mechanism.AES_GCM, "small secrets such as webhook keys", True),
+    Need(Mechanism.AES_KEY_GEN, "the keys that wrap and seal", False),
+    Need(Mechanism.AES_KEY_WRAP_PAD, "keys and seeds that rest outside the device, wrapped", False),
+    Need(Mechanism.AES_GCM, "small secrets kept outside", False),
     Need(Mechanism.EC_KEY_PAIR_GEN, "making P-256 and P-384 keys", False),
     Need(Mechanism.ECDSA, "signing with P-256 and P-384", False),
     Need(Mechanism.RSA_PKCS_KEY_PAIR_GEN, "making RSA keys", False),
@@ -164,10 +166,26 @@ def _signature(settings: DeviceSettings, token: Token, say: Callable[[Check], No
         say(_bad("PIN", str(error), remedy))
         return
     say(_good("PIN", "accepted"))
+    there = token.slot.get_mechanisms()
     try:
-        say(_test_signature(session, token.slot.get_mechanisms()))
+        _custody(proven(Connection(token, session), capabilities(there)), say)
+        say(_test_signature(session, there))
     except (DeviceError, PKCS11Error) as error:
         say(_bad("test signature", _said(error), "look into the device's own log"))
+
+
+def _custody(able: Capabilities, say: Callable[[Check], None]) -> None:
+    """What was tried, not what is listed."""
+    if able.wrap:
+        say(_good("custody", f"a key and a seed were wrapped and unwrapped ({able.wrap}): they may rest outside"))
+    else:
+        say(Check("custody", True, "keys cannot be wrapped and unwrapped here: they stay on the token, and so do seeds",
+                  "name the custody \"token\" for every credential (credential add --custody token)"))
+    if able.checkpoints:
+        say(_good("checkpoints", "signed with Ed25519" if able.eddsa else "signed with P-256"))
+    else:
+        say(_bad("checkpoints", "neither Ed25519 nor P-256: nobody could sign the log, and the server does not start",
+                 "use another token or module"))
 
 
 def _test_signature(session: Session, there: Set[Mechanism]) -> Check:

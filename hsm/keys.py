@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pkcs11 import (
     DEFAULT,
     Attribute,
+    GCMParams,
     KeyType,
     Mechanism,
     MechanismFlag,
@@ -29,12 +31,16 @@ from pkcs11._pkcs11 import (  # type: ignore[attr-defined]  # the stub leaves th
 )
 
 from hsm.algorithms import KeyKind
-from hsm.device import SEED_SIZE, Custody, KeyRef, SecretRef, object_id
+from hsm.device import OURS, SEED_SIZE, Custody, KeyRef, SecretRef, object_id
 from hsm.encodings import curve_parameters, subject_public_key
 from hsm.errors import Unsupported
 from hsm.residents import Name
 
-WRAP = Mechanism.AES_KEY_WRAP_PAD  # RFC 5649
+# In the order of preference; the same one for ever on one token, unless a module takes it away. PKCS#11 3.1 calls
+# RFC 5649 KWP and gives the older name to RFC 3394 with padding, which is what softokn does under it; SoftHSM does
+# RFC 5649 there. Either notices a blob that was changed.
+WRAPPINGS = (Mechanism.AES_KEY_WRAP_PAD, Mechanism.AES_KEY_WRAP_KWP)
+NONCE_SIZE, TAG_SIZE = 12, 16  # AES-GCM with the sizes that NIST SP 800-38D 8.2.2 prefers
 SIGNING = MechanismFlag.SIGN | MechanismFlag.VERIFY
 
 
@@ -48,6 +54,14 @@ class Borrowed(SignMixin, EncryptMixin, DecryptMixin, WrapMixin, UnwrapMixin):  
     def __init__(self, session: Session, handle: int) -> None:
         self.session = session
         self.handle = handle
+
+
+@dataclass(frozen=True)
+class Wrapping:
+    """The key that wraps others, and how."""
+
+    handle: int
+    mechanism: Mechanism
 
 
 def generate(session: Session, key_id: str, kind: KeyKind, *, stored: bool) -> tuple[PublicKey, PrivateKey]:
@@ -72,7 +86,7 @@ def generate_on_curve(
     return curve.generate_keypair(mechanism=mechanism, **how)
 
 
-def generate_wrapped(session: Session, wrapping: int, key_id: str, kind: KeyKind) -> KeyRef:
+def generate_wrapped(session: Session, wrapping: Wrapping, key_id: str, kind: KeyKind) -> KeyRef:
     """A key pair that rests outside. Between birth and wrapping it exists only in this session."""
     public, private = generate(session, key_id, kind, stored=False)
     with _destroyed_after(public, private):
@@ -89,22 +103,33 @@ def generate_stored(session: Session, key_id: str, kind: KeyKind) -> KeyRef:
     return KeyRef(key_id, kind, Custody.TOKEN, subject_public_key(public, kind), None)
 
 
-def generate_seed(session: Session, wrapping: int, seed_id: str) -> tuple[SecretRef, bytes]:
-    """A seed from the device's generator. It must be shown once, so it has to pass through here once."""
+def generate_seed(session: Session, wrapping: Wrapping | None, seed_id: str) -> tuple[SecretRef, bytes]:
+    """A seed from the device's generator. It must be shown once, so it has to pass through here once.
+
+    Wrapped; where the module cannot wrap, a token object that can never be extracted, and the blob is empty.
+    """
     seed = session.generate_random(SEED_SIZE * 8)
-    template = {
-        Attribute.CLASS: ObjectClass.SECRET_KEY,
-        Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
-        Attribute.TOKEN: False,
-        Attribute.PRIVATE: True,
-        Attribute.SENSITIVE: True,
-        Attribute.EXTRACTABLE: True,
-        Attribute.SIGN: True,
-        Attribute.VALUE: seed,
-    }
-    secret = session.create_object(template)
+    if wrapping is None:
+        _create_seed(session, seed_id, seed, stored=True)
+        return SecretRef(seed_id, b""), seed
+    secret = _create_seed(session, seed_id, seed, stored=False)
     with _destroyed_after(secret):
         return SecretRef(seed_id, wrap(session, wrapping, secret)), seed
+
+
+def _create_seed(session: Session, seed_id: str, seed: bytes, *, stored: bool) -> Any:
+    return session.create_object({
+        Attribute.CLASS: ObjectClass.SECRET_KEY,
+        Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
+        Attribute.ID: object_id(seed_id),
+        Attribute.LABEL: seed_id,
+        Attribute.TOKEN: stored,
+        Attribute.PRIVATE: True,
+        Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: not stored,
+        Attribute.SIGN: True,
+        Attribute.VALUE: seed,
+    })
 
 
 @contextmanager
@@ -115,11 +140,11 @@ def _destroyed_after(*objects: Any) -> Iterator[None]:
         each.destroy()
 
 
-def wrap(session: Session, wrapping: int, key: Any) -> bytes:
-    return cast(bytes, Borrowed(session, wrapping).wrap_key(key, mechanism=WRAP))
+def wrap(session: Session, wrapping: Wrapping, key: Any) -> bytes:
+    return cast(bytes, Borrowed(session, wrapping.handle).wrap_key(key, mechanism=wrapping.mechanism))
 
 
-def unwrap_private(session: Session, wrapping: int, key: KeyRef, blob: bytes) -> Any:
+def unwrap_private(session: Session, wrapping: Wrapping, key: KeyRef, blob: bytes) -> Any:
     """The private key as a session object: sensitive, and it can never be wrapped again."""
     key_type = KeyType.RSA if key.kind.is_rsa else KeyType.EC
     # A private key cannot encrypt, wrap or verify: python-pkcs11 would say "false", and SoftHSM refuses even that.
@@ -127,24 +152,40 @@ def unwrap_private(session: Session, wrapping: int, key: KeyRef, blob: bytes) ->
     return _unwrap(session, wrapping, (ObjectClass.PRIVATE_KEY, key_type, blob), key.id, template)
 
 
-def unwrap_secret(session: Session, wrapping: int, secret: SecretRef) -> Any:
+def unwrap_secret(session: Session, wrapping: Wrapping, secret: SecretRef) -> Any:
     """The HMAC key as a session object: sensitive, and it can never be wrapped again."""
     return _unwrap(session, wrapping, (ObjectClass.SECRET_KEY, KeyType.GENERIC_SECRET, secret.blob), secret.id, {})
 
 
 def _unwrap(
-    session: Session, wrapping: int, what: tuple[ObjectClass, KeyType, bytes], label: str, template: dict[Any, Any]
+    session: Session, wrapping: Wrapping, what: tuple[ObjectClass, KeyType, bytes], label: str, template: dict[Any, Any]
 ) -> Any:
     closed = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
-    return Borrowed(session, wrapping).unwrap_key(
+    return Borrowed(session, wrapping.handle).unwrap_key(
         *what,
         id=object_id(label),
         label=label,
-        mechanism=WRAP,
+        mechanism=wrapping.mechanism,
         store=False,
         capabilities=MechanismFlag.SIGN,
         template={**closed, **template},
     )
+
+
+def encrypt(session: Session, key: int, owner: str, secret: bytes) -> bytes:
+    """Nonce, ciphertext, tag. A random nonce is safe for 2^32 secrets (NIST SP 800-38D 8.3)."""
+    nonce = session.generate_random(8 * NONCE_SIZE)
+    return nonce + cast(bytes, Borrowed(session, key).encrypt(secret, **_gcm(nonce, owner)))
+
+
+def decrypt(session: Session, key: int, owner: str, blob: bytes) -> bytes:
+    nonce, sealed = blob[:NONCE_SIZE], blob[NONCE_SIZE:]
+    return cast(bytes, Borrowed(session, key).decrypt(sealed, **_gcm(nonce, owner)))
+
+
+def _gcm(nonce: bytes, owner: str) -> dict[str, Any]:
+    parameters = GCMParams(nonce, aad=owner.encode(), tag_bits=8 * TAG_SIZE)
+    return {"mechanism": Mechanism.AES_GCM, "mechanism_param": parameters}
 
 
 def find(session: Session, key_id: str, object_class: ObjectClass) -> list[Any]:
@@ -176,6 +217,13 @@ def find_private(session: Session, key_id: str) -> Any:
     private = find_one(session, key_id, ObjectClass.PRIVATE_KEY)
     check_cannot_leave(private, key_id)
     return private
+
+
+def find_seed(session: Session, seed_id: str) -> Any:
+    """A seed that rests on the token. One of our own secrets is never taken for one, whatever a row says."""
+    if seed_id.startswith(OURS):
+        raise NoSuchKey(seed_id)
+    return find_one(session, seed_id, ObjectClass.SECRET_KEY)
 
 
 def check_cannot_leave(key: Any, key_id: str) -> None:

@@ -12,9 +12,10 @@ import os
 import threading
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, cast
 
-from pkcs11 import GCMParams, Mechanism, PKCS11Error, Session, Token
+from pkcs11 import Mechanism, PKCS11Error, Session, Token
 
 from hsm import keys
 from hsm.algorithms import Algorithm, KeyKind
@@ -25,26 +26,32 @@ from hsm.errors import DeviceError, DeviceUnavailable, KeyNotFound, Tampered, Un
 from hsm.module import Library, Login, find_token, token_lock
 from hsm.residents import Resident, Residents
 from hsm.returncodes import BLOB_REFUSED
-from hsm.service_keys import ServiceKeys, found_pair, make_pair, service_keys
+from hsm.service_keys import Checkpoint, ServiceKeys, found_pair, make_pair, service_keys
 from hsm.settings import DeviceSettings
+from hsm.trials import proven
 from hsm.verification import holds
 
-NONCE_SIZE, TAG_SIZE = 12, 16  # AES-GCM with the sizes that NIST SP 800-38D 8.2.2 prefers
 LONGEST_SIGNATURE = 1024  # bytes of python-pkcs11's buffer; RSA-4096 needs 512
 
 
 class Link:
     """One login to one token."""
 
-    def __init__(self, library: Library, settings: DeviceSettings, login: Login, *, make: bool) -> None:
-        """Find the token, log in, find (or, if `make`, make) the service keys. Inside `library.used`."""
+    def __init__(
+        self, library: Library, settings: DeviceSettings, login: Login, known: Capabilities | None, *, make: bool
+    ) -> None:
+        """Find the token, log in, find (or, if `make`, make) the service keys. Inside `library.used`.
+
+        What the device can do is tried the first time, and is `known` from an earlier link after that.
+        """
         self.library = library
         self.generation = library.generation
         with token_lock(settings.pin_file):
             token = find_token(library, settings.wanted)
             self.connection = Connection(token, login.anchor(token))
-            self.description = describe(library, token)
-            able = self.description.capabilities
+            described = describe(library, token)
+            able = known or proven(self.connection, described.capabilities)
+            self.description = replace(described, capabilities=able)
             with self.connection.session() as session:
                 self.service: ServiceKeys = service_keys(session, able, make=make)
         self._pin_file = settings.pin_file
@@ -74,10 +81,10 @@ class Link:
     # --- keys that wait outside ---
 
     @property
-    def wrapping(self) -> int:
-        """The wrapping key's handle. Raises Unsupported where the module cannot wrap."""
+    def wrapping(self) -> keys.Wrapping:
+        """The wrapping key. Raises Unsupported where the module cannot wrap."""
         if self.service.wrapping is None:
-            raise Unsupported("this module lacks CKM_AES_KEY_WRAP_PAD: it can keep keys only on the token")
+            raise Unsupported('this module cannot wrap keys: keep this one on the token (custody = "token")')
         return self.service.wrapping
 
     def generate(self, session: Session, key_id: str, kind: KeyKind, custody: Custody) -> KeyRef:
@@ -85,6 +92,12 @@ class Link:
             return keys.generate_wrapped(session, self.wrapping, key_id, kind)
         with self._writing():
             return keys.generate_stored(session, key_id, kind)
+
+    def generate_seed(self, session: Session, seed_id: str) -> tuple[SecretRef, bytes]:
+        if self.service.wrapping is not None:
+            return keys.generate_seed(session, self.service.wrapping, seed_id)
+        with self._writing():
+            return keys.generate_seed(session, None, seed_id)
 
     @contextmanager
     def private(self, session: Session, key: KeyRef) -> Iterator[int]:
@@ -102,10 +115,13 @@ class Link:
             yield handle
 
     @contextmanager
-    def secret(self, secret: SecretRef) -> Iterator[int]:
-        """The handle of an HMAC key, unwrapped on first use."""
+    def secret(self, session: Session, secret: SecretRef) -> Iterator[int]:
+        """The handle of an HMAC key, unwrapped or looked up on first use."""
 
         def load() -> Resident:
+            if not secret.blob:
+                with self._searching:
+                    return Resident(keys.find_seed(session, secret.id), temporary=False)
             with self._refusing_blobs(KeyNotFound), self.connection.anchored:
                 key = keys.unwrap_secret(self.connection.anchor, self.wrapping, secret)
             return Resident(key, temporary=True)
@@ -135,30 +151,32 @@ class Link:
     @property
     def _sealing(self) -> int:
         if self.service.sealing is None:
-            raise Unsupported("this module lacks CKM_AES_GCM: it cannot seal small secrets")
+            raise Unsupported("this module cannot do AES-GCM: it cannot seal small secrets")
         return self.service.sealing
 
     def encrypt(self, session: Session, owner: str, secret: bytes) -> bytes:
-        """Nonce, ciphertext, tag. A random nonce is safe for 2^32 secrets (NIST SP 800-38D 8.3)."""
-        nonce = session.generate_random(8 * NONCE_SIZE)
-        sealed = keys.Borrowed(session, self._sealing).encrypt(secret, **_gcm(nonce, owner))
-        return nonce + cast(bytes, sealed)
+        return keys.encrypt(session, self._sealing, owner, secret)
 
     def decrypt(self, session: Session, owner: str, blob: bytes) -> bytes:
-        if len(blob) < NONCE_SIZE + TAG_SIZE:
+        if len(blob) < keys.NONCE_SIZE + keys.TAG_SIZE:
             raise Tampered("too short for a sealed secret")
-        nonce, sealed = blob[:NONCE_SIZE], blob[NONCE_SIZE:]
         with self._refusing_blobs(Tampered):
-            return cast(bytes, keys.Borrowed(session, self._sealing).decrypt(sealed, **_gcm(nonce, owner)))
+            return keys.decrypt(session, self._sealing, owner, blob)
 
     # --- the device's own signatures ---
 
     def sign_checkpoint(self, session: Session, message: bytes) -> bytes:
-        handle = self.service.checkpoint
-        if self.service.checkpoint_public.algorithm == "ed25519":
-            return sign_with(session, handle, message, {"mechanism": Mechanism.EDDSA})
+        key = self.checkpoint
+        if key.public.algorithm == "ed25519":
+            return sign_with(session, key.handle, message, {"mechanism": Mechanism.EDDSA})
         digest = hashlib.sha256(message).digest()
-        return der_of(sign_with(session, handle, digest, {"mechanism": Mechanism.ECDSA}))
+        return der_of(sign_with(session, key.handle, digest, {"mechanism": Mechanism.ECDSA}))
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        if self.service.checkpoint is None:
+            raise Unsupported("this module makes neither Ed25519 nor P-256 signatures: it cannot sign checkpoints")
+        return self.service.checkpoint
 
     def service_pair(self, session: Session, service: ServiceKey, kind: KeyKind) -> KeyRef:
         """Found, or made under the lock that keeps two processes from making it twice."""
@@ -187,13 +205,8 @@ def sign_with(session: Session, handle: int, data: bytes, how: dict[str, Any]) -
     return cast(bytes, keys.Borrowed(session, handle).sign(data, buffer_size=LONGEST_SIGNATURE, **how))
 
 
-def _gcm(nonce: bytes, owner: str) -> dict[str, Any]:
-    parameters = GCMParams(nonce, aad=owner.encode(), tag_bits=8 * TAG_SIZE)
-    return {"mechanism": Mechanism.AES_GCM, "mechanism_param": parameters}
-
-
 def describe(library: Library, token: Token) -> Description:
-    """Ask the token what it is and what it can do."""
+    """Ask the token what it is and what it says that it can do."""
     mechanisms = token.slot.get_mechanisms()
     version = ".".join(str(part) for part in library.library_version)
     return Description(
@@ -213,7 +226,7 @@ def mechanism_name(mechanism: int) -> str:
 
 def capabilities(mechanisms: Set[Mechanism]) -> Capabilities:
     return Capabilities(
-        wrap=keys.WRAP.name if keys.WRAP in mechanisms else None,
+        wrap=next((each.name for each in keys.WRAPPINGS if each in mechanisms), None),
         seal=Mechanism.AES_GCM in mechanisms,
         pss=Mechanism.RSA_PKCS_PSS in mechanisms,
         eddsa={Mechanism.EDDSA, Mechanism.EC_EDWARDS_KEY_PAIR_GEN} <= mechanisms,

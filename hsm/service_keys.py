@@ -20,28 +20,39 @@ from hsm.errors import KeyNotFound, Unsupported
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """The key that signs the log's checkpoints."""
+
+    handle: int
+    public: CheckpointKey
+
+
+@dataclass(frozen=True)
 class ServiceKeys:
     """Handles of what is used all the time, valid for one connection. None: the device cannot do it."""
 
-    wrapping: int | None
+    wrapping: keys.Wrapping | None
     sealing: int | None
     row_mac: int
-    checkpoint: int
-    checkpoint_public: CheckpointKey
+    checkpoint: Checkpoint | None
     self_test: KeyRef
 
 
 def service_keys(session: Session, able: Capabilities, *, make: bool) -> ServiceKeys:
-    """Find them all; make the missing ones if `make`, else raise KeyNotFound."""
+    """Find them all; make the missing ones if `make`, else raise KeyNotFound.
+
+    Raises Unsupported where the token has a wrapping key and the module cannot wrap: it could, once, and what was
+    wrapped then would be lost for as long as nobody notices.
+    """
+    if able.wrap is None and keys.find(session, ServiceKey.WRAPPING.key_id, ObjectClass.SECRET_KEY):
+        raise Unsupported("keys of this token are wrapped, and its module cannot unwrap them now: use the one that did")
     if make:
         _make_missing(session, able)
-    checkpoint, public = _checkpoint(session)
     return ServiceKeys(
-        wrapping=_secret(session, ServiceKey.WRAPPING) if able.wrap else None,
+        wrapping=_wrapping(session, able),
         sealing=_secret(session, ServiceKey.SEALING) if able.seal else None,
         row_mac=_secret(session, ServiceKey.ROW_MAC),
-        checkpoint=checkpoint,
-        checkpoint_public=public,
+        checkpoint=_checkpoint(session) if able.checkpoints else None,
         self_test=found_pair(session, ServiceKey.SELF_TEST, self_test_kind(able)),
     )
 
@@ -78,11 +89,16 @@ def _make_missing(session: Session, able: Capabilities) -> None:
     if able.seal:
         _make_secret(session, ServiceKey.SEALING, KeyType.AES, MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT)
     make_pair(session, ServiceKey.SELF_TEST, self_test_kind(able))
+    if able.checkpoints:
+        _make_checkpoint(session, able)
+    _make_secret(session, ServiceKey.ROW_MAC, KeyType.GENERIC_SECRET, MechanismFlag.SIGN)
+
+
+def _make_checkpoint(session: Session, able: Capabilities) -> None:
     if not able.eddsa:
         make_pair(session, ServiceKey.CHECKPOINT, KeyKind.P256)
     elif not keys.find(session, ServiceKey.CHECKPOINT.key_id, ObjectClass.PRIVATE_KEY):
         _make_ed25519(session, ServiceKey.CHECKPOINT.key_id)
-    _make_secret(session, ServiceKey.ROW_MAC, KeyType.GENERIC_SECRET, MechanismFlag.SIGN)
 
 
 def _make_secret(session: Session, service: ServiceKey, key_type: KeyType, may: MechanismFlag) -> None:
@@ -116,7 +132,13 @@ def _make_ed25519(session: Session, key_id: str) -> None:
         make(ED25519_NAME, how)
 
 
-def _checkpoint(session: Session) -> tuple[int, CheckpointKey]:
+def _wrapping(session: Session, able: Capabilities) -> keys.Wrapping | None:
+    if able.wrap is None:
+        return None
+    return keys.Wrapping(_secret(session, ServiceKey.WRAPPING), Mechanism[able.wrap])
+
+
+def _checkpoint(session: Session) -> Checkpoint:
     """What is on the token counts: a module that learned Ed25519 later does not change the log's key."""
     public = _found(session, ServiceKey.CHECKPOINT, ObjectClass.PUBLIC_KEY)
     if public[Attribute.KEY_TYPE] is KeyType.EC_EDWARDS:
@@ -124,7 +146,7 @@ def _checkpoint(session: Session) -> tuple[int, CheckpointKey]:
     else:
         found = found_pair(session, ServiceKey.CHECKPOINT, KeyKind.P256)
         key = CheckpointKey("ecdsa-p256", found.public_key)
-    return _found(session, ServiceKey.CHECKPOINT, ObjectClass.PRIVATE_KEY).handle, key
+    return Checkpoint(_found(session, ServiceKey.CHECKPOINT, ObjectClass.PRIVATE_KEY).handle, key)
 
 
 def _secret(session: Session, service: ServiceKey) -> int:

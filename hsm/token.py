@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from pkcs11 import Mechanism, PKCS11Error, Session
 
-from hsm import keys
 from hsm.algorithms import Algorithm, KeyKind
 from hsm.device import (
+    Capabilities,
     CheckpointKey,
     Custody,
     Description,
@@ -49,6 +49,7 @@ class Pkcs11Device:
         self._login = Login(settings.pin_file)
         self._library: Library | None = None
         self._link: Link | None = None
+        self._able: Capabilities | None = None  # tried once: an outage must not look like an inability
         self._connecting = threading.Lock()
         self._generation = 0
         self._not_before = 0.0
@@ -77,11 +78,11 @@ class Pkcs11Device:
 
     def generate_seed(self, seed_id: str) -> tuple[SecretRef, bytes]:
         check_new_id(seed_id)
-        return self._run(lambda link, session: keys.generate_seed(session, link.wrapping, seed_id))
+        return self._run(lambda link, session: link.generate_seed(session, seed_id))
 
     def hmac_sha1(self, secret: SecretRef, message: bytes) -> bytes:
         def work(link: Link, session: Session) -> bytes:
-            with link.secret(secret) as handle:
+            with link.secret(session, secret) as handle:
                 return sign_with(session, handle, message, {"mechanism": Mechanism.SHA_1_HMAC})
 
         return self._run(work)
@@ -93,7 +94,7 @@ class Pkcs11Device:
         return self._run(lambda link, session: link.sign_checkpoint(session, message))
 
     def checkpoint_key(self) -> CheckpointKey:
-        return self._run(lambda link, _session: link.service.checkpoint_public)
+        return self._run(lambda link, _session: link.checkpoint.public)
 
     def service_key(self, purpose: str, kind: KeyKind) -> KeyRef:
         service = signing_purpose(purpose)
@@ -185,9 +186,10 @@ class Pkcs11Device:
             library = self._initialised()
             with library.used(library.generation):
                 make = self._settings.make_service_keys and not self._opened
-                link = Link(library, self._settings, self._login, make=make)
+                link = Link(library, self._settings, self._login, self._able, make=make)
                 with link.connection.session() as session:
                     link.self_test(session)
+                self._able = link.description.capabilities
                 return link
         except PKCS11Error as error:
             raise kind_of(error)(f"the device could not be opened: {describe_error(error)}") from error

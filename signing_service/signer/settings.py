@@ -25,6 +25,7 @@ class SignerSettings(BaseSettings):
     pkcs11_module: Path
     pkcs11_token: str                  # a label or a pkcs11: URI (RFC 7512)
     pkcs11_pin_file: Path
+    pkcs11_reserved: str | None = None  # handed to C_Initialize: NSS's softokn wants its configuration there
     softhsm_conf: Path | None = None
     device_deadline: float = 5.0       # seconds; PKCS#11 itself has no time-outs
     device_threads: int = 4
@@ -44,6 +45,6 @@ class SignerSettings(BaseSettings):
     def device(self) -> DeviceSettings:
         return DeviceSettings(
             module=self.pkcs11_module, token=self.pkcs11_token, pin_file=self.pkcs11_pin_file,
-            softhsm_conf=self.softhsm_conf, resident_keys=self.resident_keys, deadline=self.device_deadline,
-            threads=self.device_threads,
+            softhsm_conf=self.softhsm_conf, reserved=self.pkcs11_reserved, resident_keys=self.resident_keys,
+            deadline=self.device_deadline, threads=self.device_threads,
         )

@@ -350,7 +350,6 @@ def a_module_that_cannot_wrap(directory: Path) -> tuple[list[str], str, bool]:
         device = open_device(remote.settings)
         acts: list[Callable[[], object]] = [
             lambda: device.generate_key("wrapped", KeyKind.P256, Custody.WRAPPED),
-            lambda: device.generate_seed("seed"),
             lambda: seal(device, "owner", b"secret"),
         ]
         key = device.checkpoint_key()

@@ -1,18 +1,22 @@
 """A SoftHSM token behind `p11-kit server`: a device in another process, that can be frozen and killed.
 
-p11-kit's protocol knows neither CKM_AES_KEY_WRAP_PAD nor AES-GCM: such a device keeps keys on the token only.
+p11-kit's protocol knows neither CKM_AES_KEY_WRAP_PAD nor AES-GCM: such a device keeps keys and seeds on the token.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from hsm import DeviceSettings
+from hsm import Device, DeviceSettings, open_device
 from tests.support.softhsm import provisioned
 
 CLIENT = Path("/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so")
@@ -26,7 +30,7 @@ class RemoteToken:
         self._socket = directory / "p11"
         self._server: subprocess.Popen[bytes] | None = None
         os.environ["P11_KIT_SERVER_ADDRESS"] = f"unix:path={self._socket}"
-        self.settings: DeviceSettings = replace(self._token, module=CLIENT)
+        self.settings: DeviceSettings = replace(self._token, module=CLIENT, softhsm_conf=None)
 
     def start(self) -> None:
         self._socket.unlink(missing_ok=True)
@@ -57,3 +61,15 @@ class RemoteToken:
     def _signal(self, number: signal.Signals) -> None:
         assert self._server is not None
         os.killpg(self._server.pid, number)
+
+
+@cache
+def device() -> Device:
+    """The shared device of this process. Not to be closed, and its server is not to be disturbed."""
+    directory = Path(tempfile.mkdtemp(prefix="p11-kit-"))
+    remote = RemoteToken(directory)
+    remote.start()
+    opened = open_device(remote.settings)
+    for undo in (lambda: shutil.rmtree(directory, ignore_errors=True), remote.kill, opened.close):
+        atexit.register(undo)  # the last first
+    return opened
