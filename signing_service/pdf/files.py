@@ -1,11 +1,12 @@
-"""Durable files: written beside their place, fsynced, renamed, and the directory fsynced too.
+"""Whole files: written beside their place and renamed.
 
-If we die before the rename nothing is there under the final name; after it, everything is.
+If we die before the rename nothing is there under the final name; after it, everything is. Not durable yet: what a
+worker writes is a draft, and the store (`documents.store`) has it fsynced, and its digest taken again from the disk,
+before any row speaks of it. Once is enough: a worker that waits for the disk helps nobody.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,18 +21,7 @@ def appearing(path: Path) -> Iterator[BinaryIO]:
     try:
         with draft.open("w+b") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -61,10 +61,17 @@ def digests(document: BinaryIO, tail: bytes, place: Place, digest: Digest) -> Di
     message = hashlib.new(digest.value)
     feed(document, whole, *([] if digest is Digest.SHA256 else [message]))
     if digest is Digest.SHA256:
-        message = whole.copy()  # the same bytes under the same function: no second pass over a large file
+        message = whole  # the same bytes under the same function: no second pass over a large file
+    signed = message_digest(message, tail, place)
+    return Digests(whole.hexdigest(), hashlib.sha256(tail).hexdigest(), signed)
+
+
+def message_digest(prefix: hashlib._Hash, tail: bytes, place: Place) -> bytes:
+    """The digest of all that is signed. `prefix`: that of the document so far, which is left as it was."""
+    message = prefix.copy()
     message.update(tail[: place.start])
     message.update(tail[place.end :])
-    return Digests(whole.hexdigest(), hashlib.sha256(tail).hexdigest(), message.digest())
+    return message.digest()
 
 
 def filled(tail: bytes, place: Place, container: bytes) -> bytes:

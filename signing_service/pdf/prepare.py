@@ -37,7 +37,7 @@ _LARGEST_RESERVE: Final = 1 << 20
 
 
 def prepare(order: PrepareOrder) -> Prepared:
-    """Write the tail, durably. Raises `Refused`; then no tail is there.
+    """Write the tail, whole; it is durable when the store has taken it. Raises `Refused`; then no tail is there.
 
     The tail's /ID is random, as ISO 32000-2 14.4 wants it: it is the *stored* tail that counts from here on.
     """
