@@ -254,7 +254,7 @@ class _Sink(ABC):
 class _Sqlite(_Sink):
     """Without waiting for the disk: what is lost when the machine stops is sown again."""
 
-    dialect = sqlite.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types
+    dialect = sqlite.dialect()
 
     def __init__(self, path: str) -> None:
         self._made = sqlite3.connect(path, isolation_level=None)
@@ -277,7 +277,7 @@ class _Sqlite(_Sink):
 
 
 class _Postgres(_Sink):
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # as above
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy gives it no types
 
     def __init__(self, url: str) -> None:
         self._made = psycopg.connect(url)
