@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,12 +38,6 @@ FUNCTIONS = [
     "C_CreateObject", "C_DestroyObject", "C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt",
     "C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal", "C_GetAttributeValue",
 ]  # fmt: skip
-
-
-def test_eight_threads_that_do_everything_at_once_meet_no_error(tmp_path: Path) -> None:
-    done: Counter[str] = in_child(stories.mixed_load, tmp_path, threads=8, seconds=3.0)
-    assert len(done) == 9
-    assert min(done.values()) > 0
 
 
 def test_a_token_logged_out_under_us_is_an_outage_and_never_a_missing_key(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from hsm.device import Custody, KeyRef, ServiceKey
 from hsm.doctor import Check, examine
 from hsm.errors import DeviceError
 from hsm.keys import destroy, find, generate
-from hsm.sealing import seal, unseal
+from hsm.sealing import seal
 from hsm.softhsm import find_module
 from hsm.token import Pkcs11Device
 from hsm.verification import checkpoint_holds, holds
@@ -35,57 +34,6 @@ def signs(device: Device, key: KeyRef) -> None:
     """One signature, verified."""
     value = device.sign(key, Algorithm.ECDSA_SHA256, DIGEST)
     assert holds(key.public_key, Algorithm.ECDSA_SHA256, DIGEST, value)
-
-
-def mixed_load(directory: Path, threads: int, seconds: float) -> Counter[str]:
-    """Threads that sign, generate, seal and log at once, with so few resident keys that they come and go."""
-    device = open_device(replace(provisioned(directory), threads=threads, resident_keys=3, deadline=30.0))
-    wrapped = [device.generate_key(f"key-{n}", KeyKind.P256, Custody.WRAPPED) for n in range(6)]
-    stored = device.generate_key("key-stored", KeyKind.P256, Custody.TOKEN)
-    seed, _ = device.generate_seed("seed")
-    until, done, wrong = time.monotonic() + seconds, Counter[str](), list[BaseException]()
-
-    def generate(number: int) -> None:
-        signs(device, device.generate_key(f"new-{number}", KeyKind.P256, Custody.WRAPPED))
-
-    def store(number: int) -> None:
-        key = device.generate_key(f"stored-{number}", KeyKind.P256, Custody.TOKEN)
-        signs(device, key)
-        device.destroy(key)
-
-    acts: list[tuple[str, Callable[[int], Any]]] = [
-        ("sign wrapped", lambda n: signs(device, wrapped[n % len(wrapped)])),
-        ("sign stored", lambda n: signs(device, stored)),
-        ("code", lambda n: device.hmac_sha1(seed, n.to_bytes(8, "big"))),
-        *[("sign wrapped", lambda n: signs(device, wrapped[n % len(wrapped)]))] * 8,
-        ("seal", lambda n: unseal(device, "owner", seal(device, "owner", b"secret"))),
-        ("mac", lambda n: device.mac(b"row")),
-        ("generate", generate),
-        ("store", store),
-        ("checkpoint", lambda n: device.sign_checkpoint(b"checkpoint")),
-        ("self-test", lambda n: device.self_test()),
-    ]
-
-    def work(number: int) -> None:
-        try:
-            while time.monotonic() < until:
-                name, act = acts[number % len(acts)]
-                if name != "store" or number % 3 == 0:  # SoftHSM takes 50 ms to write an object
-                    act(number)
-                done[name] += 1
-                number += threads
-        except BaseException as error:
-            wrong.append(error)
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    device.close()
-    if wrong:
-        raise wrong[0]
-    return done
 
 
 def errors_until_it_signs(device: Device, key: KeyRef, seconds: float) -> list[str]:
