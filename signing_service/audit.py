@@ -15,11 +15,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from signing_service.db.tables import entry, tile
 from signing_service.ids import draw
 from signing_service.tlog.entries import canonical
+from signing_service.tlog.tiles import Append
 
 FORMAT = 1  # of the body; a reader refuses what it does not know
 
@@ -200,3 +201,9 @@ class StoredTiles:
         """The tile's hashes, concatenated; empty where there is none."""
         found = self.tx.execute(select(tile.c.hashes).where(tile.c.level == level, tile.c.tile_index == index)).first()
         return bytes(found.hashes) if found else b""
+
+    def write(self, grown: Append) -> None:
+        """Store what a longer tree changed, in the transaction of the checkpoint that covers it."""
+        for (level, index), hashes in grown.changed.items():
+            self.tx.execute(delete(tile).where(tile.c.level == level, tile.c.tile_index == index))
+            self.tx.execute(insert(tile).values(level=level, tile_index=index, hashes=hashes))

@@ -17,6 +17,7 @@ from signing_service.cli import (
     agency,
     audit,
     auditor,
+    backup,
     client,
     code,
     credential,
@@ -49,7 +50,7 @@ for name, noun in (
     ("credential", credential.app), ("code", code.app), ("ticket", ticket.app), ("phone", phone.app),
     ("auditor", auditor.app), ("policy", policy.app), ("audit", audit.app),
     ("report", report.app), ("hsm", device.app),
-    ("database", database.app), ("development", development.app),
+    ("database", database.app), ("backup", backup.app), ("development", development.app),
 ):
     app.add_typer(noun, name=name)
 app.command()(operator.bootstrap)

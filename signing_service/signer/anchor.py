@@ -30,7 +30,7 @@ from signing_service.tlog import tiles, tree
 
 RESTORED = (
     "The database is older than what this signer has seen: a backup was restored. Nothing is signed until an operator "
-    "says that it may go on (`signing-service database restored`)."
+    "says that it may go on (`signing-service backup go-on`)."
 )
 
 

@@ -4,7 +4,7 @@ A backup of yesterday knows nothing of today: codes that were spent could be spe
 be opened again, and documents that were signed wait for their signature again. So, before anybody is asked: every
 code up to now counts as spent, every open link is void, and nothing that waited for a person waits any longer. All of
 it may be repeated. What was taken away since the backup (a suspended credential, a retired phone) cannot be known
-from the backup; `signing-service database lost` lists it from an export of the log.
+from the backup; `signing-service backup restore --entries` lists it from an export of the log.
 """
 
 from __future__ import annotations

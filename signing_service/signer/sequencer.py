@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from hsm.errors import DeviceError
 from signing_service.audit import SIGNER_EVENTS, Event, Fact, StoredTiles, record
-from signing_service.db.tables import checkpoint, entry, log_key, tile
+from signing_service.db.tables import checkpoint, entry, log_key
 from signing_service.errors import Unavailable
 from signing_service.ids import draw
 from signing_service.signer import anchor, leases
@@ -108,7 +108,7 @@ def _write(
             .values(leaf_index=bindparam("place")),
             [{"which": row.id, "place": current.size + at} for at, row in enumerate(waiting)],
         )
-        _store(tx, grown)
+        StoredTiles(tx).write(grown)
         tx.execute(insert(checkpoint).values(
             id=draw("cp"), size=grown.new_size, root=grown.root, note=signed, at=now))
         if tx.execute(select(log_key.c.verifier).where(log_key.c.verifier == verifier)).first() is None:
@@ -117,12 +117,6 @@ def _write(
             Fact(Event.ENTRY_UNPROVEN, f"signer:{rt.id}", "alarm", data={"entry": row.id, "event": row.event})
             for row in unproven
         ), mac=rt.entry_mac)
-
-
-def _store(tx: Connection, grown: tiles.Append) -> None:
-    for (level, index), hashes in grown.changed.items():
-        tx.execute(delete(tile).where(tile.c.level == level, tile.c.tile_index == index))
-        tx.execute(insert(tile).values(level=level, tile_index=index, hashes=hashes))
 
 
 def keep_alive(rt: Runtime) -> None:
