@@ -72,6 +72,7 @@ def make_place(directory: Path) -> Place:
         "SIGNING_PROFILE": "development",
         "SIGNING_DATABASE_URL": f"sqlite:///{directory}/signing.db",
         "SIGNING_SIGNER_DATABASE_URL": f"sqlite:///{directory}/signing.db",
+        "SIGNING_ANCHOR": str(directory / "anchor"),
         "SIGNING_DOCUMENTS": str(directory / "documents"),
         "SIGNING_FRONT_SECRET_FILE": str(secret),
         "SIGNING_SIGN_SOCKET": str(sockets / "sign.sock"),
