@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 
 import uvicorn
@@ -14,18 +15,31 @@ from signing_service.front.web import pages
 
 KEEP_ALIVE = 15      # seconds an idle connection may stay
 ENDING = 35          # seconds for what is under way when we are told to stop; the supervisor waits a little longer
-SPARE = 64           # connections beyond what the application takes, so that its own answer (503) is given
+DESCRIPTORS = 65_536  # as many connections, files and pipes as we could ever use
 
 
 async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
     """Until SIGTERM or SIGINT; what is under way then is ended first."""
     pages.warm()
+    _take_descriptors()
     async with open_runtime(settings) as rt:
         config = uvicorn.Config(
             create_app(rt), http=PatientProtocol, lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=False, ws="none",
             h11_max_incomplete_event_size=settings.max_header_bytes,
-            limit_concurrency=settings.most_requests + settings.most_waiting + SPARE,
+            # No limit_concurrency: it counts connections that only stand open, too, and refuses health with all others.
+            # What is under way is limited by `limits.Crowd`, which says when to come back; they by PatientProtocol.
             timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=ENDING,
         )
         await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _take_descriptors() -> None:
+    """Shells and systemd begin with 1,024, for programs that use select(2); as many as the hard limit are ours to take.
+
+    With fewer descriptors than connections no new ones are accepted, health's among them.
+    """
+    begun, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
+    if resource.RLIM_INFINITY != begun < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

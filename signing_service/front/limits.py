@@ -83,7 +83,11 @@ def _route_of(scope: Scope) -> str:
 
 
 class Crowd:
-    """At most so many requests at once; one more is told to come back. Long polls have a limit of their own."""
+    """At most so many requests at once; one more is told to come back. Long polls have a limit of their own.
+
+    While a body is on its way its request has no place: who sends slowly keeps nobody out. How many may send at once
+    is `patience.MOST_OWING`.
+    """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most, self._inside = app, most, 0
@@ -97,9 +101,26 @@ class Crowd:
             return
         self._inside += 1
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, self._outside(receive), send)
         finally:
             self._inside -= 1
+
+    def _outside(self, receive: Receive) -> Receive:
+        is_whole = False
+
+        async def received() -> Message:
+            nonlocal is_whole
+            if is_whole:
+                return await receive()  # waits for the end of the connection, while the request goes on
+            self._inside -= 1
+            try:
+                message = await receive()
+            finally:
+                self._inside += 1
+            is_whole = not message.get("more_body", False)
+            return message
+
+        return received
 
 
 class Uploads:

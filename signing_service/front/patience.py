@@ -1,28 +1,37 @@
-"""A time limit for headers, which the HTTP server does not have: who connects and says nothing is hung up on.
+"""Limits on waiting for the other side, which the HTTP server does not have: for headers, and for answers to be taken.
 
-A half-open connection costs a socket and a few kilobytes until its time is over, and never reaches the
-application. Bodies have their own limits (`limits.Bounds`).
+Whoever connects and says nothing, begins a request and does not end it, or stays connected after an answer, costs a
+socket and a few kilobytes; they never reach the application. Each has its time, and when there are too many of them the
+one that has kept us waiting longest makes room: however many come, others find a connection. Bodies have their own
+limits (`limits.Bounds`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of its headers
+TAKING_SECONDS = 30.0  # for the next 48 KiB of an answer: the fewest that a connection takes before it counts as stuck
+MOST_OWING = 512       # connections that owe us a request or the rest of one; an honest one owes it for a moment
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with a limit on how long headers may take."""
+    """uvicorn's HTTP/1.1, with limits on how long headers and taking an answer may take, and on how many may idle."""
 
     header_seconds = HEADER_SECONDS
+    taking_seconds = TAKING_SECONDS
+    most_owing = MOST_OWING
+    _owing: ClassVar[dict[PatientProtocol, None]] = {}  # of this process, the one that kept us waiting longest first
     _impatience: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._wait()
+        self._owes()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -30,13 +39,42 @@ class PatientProtocol(H11Protocol):
             self._stop_waiting()
         elif self._impatience is None:
             self._wait()
+        self._note_debt()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._note_debt()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._is_taken()
+        self._owing.pop(self, None)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = asyncio.get_running_loop().call_later(self.taking_seconds, self._give_up)
+
+    def resume_writing(self) -> None:
+        self._is_taken()
+        super().resume_writing()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _note_debt(self) -> None:
+        """Whoever has said all of a request owes nothing until it is answered."""
+        if self._is_answering() and not self.cycle.more_body:
+            self._owing.pop(self, None)
+        elif not self.transport.is_closing():
+            self._owes()
+
+    def _owes(self) -> None:
+        self._owing.setdefault(self)
+        if len(self._owing) > self.most_owing:
+            longest = next(iter(self._owing))
+            del self._owing[longest]
+            longest.transport.close()
 
     def _wait(self) -> None:
         self._impatience = asyncio.get_running_loop().call_later(self.header_seconds, self._hang_up)
@@ -50,3 +88,13 @@ class PatientProtocol(H11Protocol):
         self._impatience = None
         if not self._is_answering() and not self.transport.is_closing():
             self.transport.close()
+
+    def _is_taken(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    def _give_up(self) -> None:
+        """What we still hold for it would never leave: closing in good order would wait for that."""
+        self._stuck = None
+        self.transport.abort()

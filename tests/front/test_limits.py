@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import uvicorn
@@ -259,10 +259,10 @@ class Impatient(PatientProtocol):
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[tuple[str, int]]:
+async def served(app: Any, protocol: type[PatientProtocol] = Impatient) -> AsyncIterator[tuple[str, int]]:
     """A real server on a port of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=Impatient, lifespan="off", log_config=None, ws="none")
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, ws="none")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     yield listener.getsockname()
@@ -300,3 +300,73 @@ def test_a_body_of_two_gigabytes_is_answered_and_hung_up_on_before_it_is_sent() 
             assert (await says(address, chunked, b"800\r\n" + b"x" * 0x800 + b"\r\n")).startswith(b"HTTP/1.1 413")
 
     asyncio.run(story())
+
+
+class Hurried(PatientProtocol):
+    """Room for three who owe something, and hardly a moment to take an answer."""
+
+    most_owing = 3
+    taking_seconds = 0.05
+    _owing: ClassVar[dict[PatientProtocol, None]] = {}
+
+
+def test_who_keeps_us_waiting_longest_makes_room_for_others() -> None:
+    async def story() -> None:
+        async with served(answers_ok, Hurried) as address:
+            standing = [await asyncio.open_connection(*address) for _ in range(3)]
+            standing[1][1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")  # one of them says something, and is served
+            assert (await standing[1][0].readuntil(b"\r\n0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert (await says(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).startswith(
+                b"HTTP/1.1 200")
+            assert await asyncio.wait_for(standing[0][0].read(), 5) == b""  # the first of those that never did
+            standing[1][1].write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await standing[1][0].readuntil(b"\r\n0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            for _, writer in standing:
+                writer.close()
+
+    asyncio.run(story())
+
+
+def test_who_does_not_take_an_answer_is_hung_up_on() -> None:
+    async def story() -> None:
+        gone = asyncio.Event()
+
+        async def endless(_scope: Any, _receive: Any, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(10_000):  # 640 MB: more than any socket holds
+                await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
+            gone.set()  # a connection that was lost takes everything
+
+        async with served(endless, Hurried) as address:
+            reader, writer = await asyncio.open_connection(*address, limit=1 << 10)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.wait_for(gone.wait(), 20)
+            assert await _read_to_its_end(reader) < 640 << 16
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_who_sends_slowly_keeps_nobody_out() -> None:
+    async def story() -> None:
+        crowd = Crowd(reads_everything, 1)
+        slow = [asyncio.create_task(talks(crowd, scope(), b"half", never=True)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert status_of(await talks(crowd, scope(), b"all of it")) == 200
+        for each in slow:
+            each.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+        assert status_of(await talks(crowd, scope(), b"all of it")) == 200
+
+    asyncio.run(story())
+
+
+async def _read_to_its_end(reader: asyncio.StreamReader) -> int:
+    """How much came before the connection was lost."""
+    size = 0
+    try:
+        while piece := await reader.read(1 << 16):
+            size += len(piece)
+    except ConnectionError:
+        pass
+    return size

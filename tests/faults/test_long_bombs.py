@@ -1,0 +1,215 @@
+"""All bombs against the real processes, while others confirm, download, submit and look after its health.
+
+Stretches without bombs and with them take turns, so that whatever else the machine does falls on both. In all of them
+the same calls begin at the same rate (an open loop). Bombs come from two clients with one upload each, one after the
+other, all of them in every campaign and again until the time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import resource
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from signing_service.db.engine import Database
+from signing_service.register import NewClient, add_client
+from tests.support import campaign, memory
+from tests.support.asking import Answer, Line, Lines, Load, counted, form, in_ms, p99, words
+from tests.support.city import Person
+from tests.support.crowd import crowd
+from tests.support.hostile_documents import ACCEPTED, TRAPS
+from tests.support.service import PLAN, Service, until
+
+PAIRS, STRETCH = 8, 40.0                    # stretches of each kind, and how long one of them is, in seconds
+CONFIRMED, DOWNLOADED, ASKED, SUBMITTED = 3.0, 5.0, 10.0, 1.0  # each second
+OFFICIALS = 120                             # each confirms every 40 seconds, so that every code is a new one
+WORSE = 1.2                                 # times the p99 without bombs
+LONGEST_WAIT = 5.0                          # seconds that an honest submission takes, whatever others send
+LARGEST_WORKER = 1 << 30                    # bytes
+KINDS = ("confirm", "download", "health", "submit")
+
+
+@dataclass
+class Town:
+    """The service, and everybody's part in it."""
+
+    service: Service
+    officials: list[Person]
+    tokens: dict[str, str] = field(default_factory=dict)
+    pending: list[tuple[Person, str]] = field(default_factory=list)
+    signed: list[str] = field(default_factory=list)
+    answered: dict[str, str] = field(default_factory=dict)   # a trap's name: the code of its answer
+    slowest_bomb: float = 0.0
+    largest_worker: int = 0
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def lines(self) -> Lines:
+        return Lines("127.0.0.1", self.service.ports[0])
+
+    def authorized(self, who: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.tokens[who]}"}
+
+
+def test_bombs_are_one_client_s_problem(tmp_path: Path) -> None:
+    service = Service(tmp_path, f"sqlite:///{tmp_path / 'signing.db'}")
+    town = Town(service, crowd(service.city, OFFICIALS))
+    try:
+        secrets = {name: registered(service, name) for name in ("office", "honest", "hostile-0", "hostile-1")}
+        service.start()
+        loads = asyncio.run(_campaign(town, secrets))
+        until(lambda: service.open_intents() == 0, 60)
+        service.check()
+    finally:
+        service.close()
+    _judge(town, *loads)
+
+
+def registered(service: Service, name: str) -> tuple[str, str]:
+    db = Database(service.url, pool_size=1)
+    made = add_client(db, "operator:test", datetime.now(UTC), NewClient(name, "submitter", ("*",)))
+    db.close()
+    return made.client_id, made.secret
+
+
+async def token_of(service: Service, client_id: str, secret: str) -> str:
+    body, media_type = words(grant_type="client_credentials", client_id=client_id, client_secret=secret)
+    async with Line("127.0.0.1", service.ports[0]) as line:
+        answer = await line.asks("POST", "/oauth2/token", body, content_type=media_type)
+    return str(answer.json()["access_token"])
+
+
+Loads = dict[str, Load]
+
+
+async def _campaign(town: Town, secrets: dict[str, tuple[str, str]]) -> tuple[Loads, Loads]:
+    for name, (client_id, secret) in secrets.items():
+        town.tokens[name] = await token_of(town.service, client_id, secret)
+    await _prepare(town)
+    quiet, bombed = ({kind: Load() for kind in KINDS} for _ in range(2))
+    bombs = itertools.cycle(TRAPS)
+    watching = asyncio.create_task(_watch(town))
+    for _ in range(PAIRS):
+        await _stretch(town, quiet)
+        hostile = [asyncio.create_task(_bombards(town, f"hostile-{at}", bombs)) for at in range(2)]
+        await _stretch(town, bombed)
+        for each in hostile:
+            each.cancel()
+        await asyncio.gather(*hostile, return_exceptions=True)
+        await asyncio.sleep(3)  # what they left under way is over before the next quiet stretch
+    rest = [name for name in TRAPS if name not in town.answered]  # each of them once, if time was short
+    await _bombards_with(town, "hostile-0", rest)
+    watching.cancel()
+    return quiet, bombed
+
+
+async def _prepare(town: Town) -> None:
+    """Requests for every confirmation there will be, and a few signed documents to download."""
+    wanted = int(CONFIRMED * STRETCH) * PAIRS * 2
+    lines, turns = town.lines, itertools.cycle(town.officials)
+    for _ in range(wanted + 5):
+        person = next(turns)
+        answer = await _submits(town, lines, "office", person)
+        assert answer.status == 201, answer.body
+        town.pending.append((person, answer.json()["id"]))
+    for _ in range(5):
+        person, request = town.pending.pop()
+        assert (await _confirms(town, lines, person, request)).status == 200
+        await asyncio.to_thread(until, lambda request=request: town.service.state(request) == "signed")
+        town.signed.append(request)
+    town.pending.reverse()
+    lines.hang_up()
+
+
+async def _stretch(town: Town, loads: Loads) -> None:
+    lines = town.lines
+    signed, turns = itertools.cycle(town.signed), itertools.cycle(town.officials)
+    office = town.authorized("office")
+
+    async def confirm() -> Answer:
+        return await _confirms(town, lines, *town.pending.pop())
+
+    calls: dict[str, tuple[float, Callable[[], Awaitable[Answer]]]] = {
+        "confirm": (CONFIRMED, confirm),
+        "download": (DOWNLOADED, lambda: lines.asks(
+            "GET", f"/api/v1/signing-requests/{next(signed)}/signed-document", **office)),
+        "health": (ASKED, lambda: lines.asks("GET", "/healthz")),
+        "submit": (SUBMITTED, lambda: _submits(town, lines, "honest", next(turns))),
+    }
+    await asyncio.gather(*(loads[kind].keeps(rate, STRETCH, call) for kind, (rate, call) in calls.items()))
+    lines.hang_up()
+
+
+async def _submits(town: Town, lines: Lines, who: str, person: Person, content: bytes = b"") -> Answer:
+    content = content or PLAN.read_bytes() + b"%% %d\n" % next(town.numbers)
+    body, media_type = form(town.service.submission(person, level="B-B"), content)
+    return await lines.asks("POST", "/api/v1/signing-requests", body, content_type=media_type, **town.authorized(who))
+
+
+async def _confirms(town: Town, lines: Lines, person: Person, request: str) -> Answer:
+    code = person.code(datetime.now(UTC))
+    return await lines.asks("POST", f"/api/v1/signing-requests/{request}/confirm", b'{"code": "%s"}' % code.encode(),
+                            content_type="application/json", **town.authorized("office"))
+
+
+async def _bombards(town: Town, who: str, names: Iterator[str]) -> None:
+    for name in names:
+        await _bombards_with(town, who, [name])
+
+
+async def _bombards_with(town: Town, who: str, names: list[str]) -> None:
+    lines = town.lines
+    for name in names:
+        content = await asyncio.to_thread(TRAPS[name].make)
+        answer = await _submits(town, lines, who, town.officials[0], content)
+        code = ACCEPTED if answer.status == 201 else answer.code
+        town.answered[name] = code if code not in TRAPS[name].codes else town.answered.get(name, code)
+        town.slowest_bomb = max(town.slowest_bomb, answer.seconds)
+    lines.hang_up()
+
+
+async def _watch(town: Town) -> None:
+    """How large the processes of the front become, its pdf workers among them."""
+    while True:
+        for pid in await asyncio.to_thread(memory.family, town.service.running["front0"].process.pid):
+            town.largest_worker = max(town.largest_worker, resident(pid))
+        await asyncio.sleep(0.2)
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds now; none when it is over."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+    return pages * resource.getpagesize()
+
+
+def _judge(town: Town, quiet: Loads, bombed: Loads) -> None:
+    figures: dict[str, object] = {}
+    for kind in KINDS:
+        before, under = (p99(loads[kind].taken(200, 201)) for loads in (quiet, bombed))
+        figures[f"{kind}_p99_ms"] = (in_ms(before), in_ms(under))
+        figures[f"{kind}_times"] = round(under / before, 2)
+    others = {kind: counted(each.code for each in (*quiet[kind].answers, *bombed[kind].answers)) for kind in KINDS}
+    waited = max(bombed["submit"].taken())
+    campaign.proven(
+        "bombs", traps=len(TRAPS), answered=len(town.answered), stretches=PAIRS * 2, seconds=STRETCH,
+        answers=counted(town.answered.values()), slowest_answer_s=round(town.slowest_bomb, 2),
+        longest_wait_of_others_s=round(waited, 2), largest_process_mib=town.largest_worker >> 20,
+        codes={kind: str(found) for kind, found in others.items()}, load=os.getloadavg(),
+        at=time.strftime("%H:%M"), **figures)
+    wrong = {name: code for name, code in town.answered.items() if code not in TRAPS[name].codes}
+    assert wrong == {}
+    assert town.answered.keys() == TRAPS.keys()
+    assert all(found.keys() <= {"200", "201"} for found in others.values()), others
+    assert town.largest_worker <= LARGEST_WORKER
+    assert waited <= LONGEST_WAIT
+    worse = {kind: figures[f"{kind}_times"] for kind in KINDS[:3] if float(str(figures[f"{kind}_times"])) > WORSE}
+    assert worse == {}, figures

@@ -1,0 +1,349 @@
+"""The front door, against the real processes: everything that costs the other side less than it costs us.
+
+Each attack runs while somebody asks for health on a fresh connection, ten times a second, and a document system goes on
+with its work. The front is one process; what it holds of memory is looked at before, during and after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from signing_service.front.settings import MIB
+from tests.faults.test_long_bombs import registered, resident, token_of
+from tests.support import campaign
+from tests.support.asking import Answer, Line, Lines, Load, counted, form, in_ms, p99, read_head
+from tests.support.city import Person
+from tests.support.service import PLAN, Service, until
+
+HALF_OPEN, DRIBBLING, HUGE, SLOW_READERS = 2_000, 600, 24, 300
+SECONDS = 40.0
+HEALTH_P99 = 0.25
+GOODPUT = 0.9
+TIMES = 5
+GROWTH = 96 * MIB  # of the front during an attack: buffers of thousands of sockets, not their bodies
+CLIENTS = 12
+
+
+@dataclass
+class Door:
+    """A running service, somebody's tokens, and a large signed document."""
+
+    service: Service
+    official: Person
+    tokens: list[str] = field(default_factory=list)
+    signed: str = ""
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def port(self) -> int:
+        return self.service.ports[0]
+
+    @property
+    def memory(self) -> int:
+        return resident(self.service.running["front0"].process.pid)
+
+    def authorization(self, at: int = 0) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.tokens[at % len(self.tokens)]}"}
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    directory = tmp_path_factory.mktemp("door")
+    service = Service(directory, f"sqlite:///{directory / 'signing.db'}")
+    try:
+        official = service.official()
+        made = Door(service, official)
+        secrets = [registered(service, f"system {at}") for at in range(CLIENTS)]
+        service.start()
+        made.tokens = asyncio.run(_tokens(service, secrets))
+        large = PLAN.read_bytes() + b"%" + b"x" * (30 * MIB) + _end_of_plan()
+        made.signed = service.submits(official, large, level="B-B")
+        assert service.confirms(official, made.signed).status_code == 200
+        until(lambda: service.state(made.signed) == "signed")
+        yield made
+    finally:
+        service.close()
+
+
+def _end_of_plan() -> bytes:
+    """A second end of the file, so that readers find it behind what was appended."""
+    return b"\n" + PLAN.read_bytes()[PLAN.read_bytes().rindex(b"startxref"):]
+
+
+async def _tokens(service: Service, secrets: list[tuple[str, str]]) -> list[str]:
+    return [await token_of(service, *each) for each in secrets]
+
+
+# ---------------------------------------------------------------------------------------------- what is asked meanwhile
+
+
+@dataclass
+class Seen:
+    """What others saw during an attack, and what the front held."""
+
+    health: Load = field(default_factory=Load)
+    work: Load = field(default_factory=Load)
+    before: int = 0
+    peak: int = 0
+
+    def figures(self) -> dict[str, object]:
+        return {
+            "health_p99_ms": in_ms(p99(self.health.taken())),
+            "health": counted(each.code for each in self.health.answers),
+            "work": counted(each.code for each in self.work.answers), "work_p99_ms": in_ms(p99(self.work.taken())),
+            "front_mib": self.before // MIB, "front_peak_mib": self.peak // MIB, "load": round(os.getloadavg()[0], 1),
+        }
+
+    def judge(self) -> None:
+        assert {each.status for each in self.health.answers} == {200}
+        assert {each.status for each in self.work.answers} == {200}
+        assert p99(self.health.taken()) < HEALTH_P99
+        assert self.peak - self.before <= GROWTH
+
+
+async def _fresh(door: Door, path: str, **headers: str) -> Answer:
+    async with Line("127.0.0.1", door.port) as line:
+        return await line.asks("GET", path, connection="close", **headers)
+
+
+async def _attacked(door: Door, attack: Callable[[asyncio.Event], Awaitable[None]], seconds: float = SECONDS) -> Seen:
+    """Run an attack, and look at the front from outside until it is over."""
+    seen, over = Seen(before=door.memory), asyncio.Event()
+    attacking = asyncio.create_task(attack(over))  # type: ignore[arg-type]  # every attack is a coroutine
+    watching = asyncio.create_task(_watch(door, seen))
+    await asyncio.sleep(1)
+    await asyncio.gather(
+        seen.health.keeps(10, seconds, lambda: _fresh(door, "/healthz")),
+        seen.work.keeps(5, seconds, lambda: _fresh(door, "/api/v1/signing-requests?limit=5", **door.authorization())))
+    over.set()
+    await attacking
+    watching.cancel()
+    return seen
+
+
+async def _watch(door: Door, seen: Seen) -> None:
+    while True:
+        seen.peak = max(seen.peak, door.memory)
+        await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def _connected(door: Door) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port, limit=2_048)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def _again_and_again(over: asyncio.Event, once: Callable[[], Awaitable[None]]) -> None:
+    """Whoever is hung up on comes back after a moment."""
+    while not over.is_set():
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await once()
+        await asyncio.sleep(0.5)
+
+
+async def _drips(over: asyncio.Event, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, piece: bytes) -> None:
+    """One piece a second, until the other side hangs up or it is over."""
+    while not over.is_set() and not reader.at_eof():
+        writer.write(piece)
+        await writer.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reader.read(1_024), 1)
+
+
+# ---------------------------------------------------------------------------------------------------------- attacks
+
+
+def test_thousands_of_half_open_connections(door: Door) -> None:
+    standing = 0
+
+    async def attack(over: asyncio.Event) -> None:
+        async def one() -> None:
+            nonlocal standing
+            async with _connected(door) as (reader, writer):
+                standing += 1
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: ")
+                await _drips(over, reader, writer, b"x")
+        await asyncio.gather(*(_again_and_again(over, one) for _ in range(HALF_OPEN)))
+
+    seen = asyncio.run(_attacked(door, attack))
+    campaign.proven("front-door-half-open", connections=HALF_OPEN, opened=standing, **seen.figures())
+    seen.judge()
+
+
+def test_bodies_that_come_one_byte_at_a_time(door: Door) -> None:
+    async def attack(over: asyncio.Event) -> None:
+        async def one() -> None:
+            async with _connected(door) as (reader, writer):
+                writer.write(b"POST /oauth2/token HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n"
+                             b"Content-Type: application/x-www-form-urlencoded\r\n\r\n")
+                await _drips(over, reader, writer, b"a")
+        await asyncio.gather(*(_again_and_again(over, one) for _ in range(DRIBBLING)))
+
+    seen = asyncio.run(_attacked(door, attack))
+    campaign.proven("front-door-slow-bodies", connections=DRIBBLING, **seen.figures())
+    seen.judge()
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
+def test_bodies_of_two_gigabytes(door: Door, chunked: bool) -> None:
+    """As forms with a token, so that they are read as far as anything is; and how much of them we took."""
+    statuses: list[int] = []
+    taken: list[int] = []
+
+    async def attack(over: asyncio.Event) -> None:
+        async def one(at: int) -> None:
+            length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {2 << 30}"
+            async with _connected(door) as (reader, writer):
+                writer.write((f"POST /api/v1/signing-requests HTTP/1.1\r\nHost: a\r\n{length}\r\n"
+                              f"Authorization: Bearer {door.tokens[1 + at % (CLIENTS - 1)]}\r\n"
+                              "Content-Type: multipart/form-data; boundary=x\r\n\r\n").encode())
+                answering = asyncio.create_task(read_head(reader))
+                sent = await _pours(writer, answering, chunked)
+                taken.append(sent)
+                statuses.append((await answering)[0])
+        await asyncio.gather(*(_again_and_again(over, partial(one, at)) for at in range(HUGE)))
+
+    seen = asyncio.run(_attacked(door, attack))
+    campaign.proven(f"front-door-huge-{'chunked' if chunked else 'declared'}", bodies=len(taken),
+                    statuses=counted(map(str, statuses)), largest_taken_mib=max(taken) // MIB, **seen.figures())
+    seen.judge()
+    assert set(statuses) <= {413, 429}
+    assert 413 in statuses
+    assert max(taken) <= (64 * MIB if chunked else 8 * MIB)
+
+
+async def _pours(writer: asyncio.StreamWriter, answering: asyncio.Task[object], chunked: bool) -> int:
+    """Send until there is an answer; how many bytes went."""
+    piece, sent = b"x" * 65_536, 0
+    framed = b"10000\r\n" + piece + b"\r\n" if chunked else piece
+    with contextlib.suppress(OSError):
+        while not answering.done() and sent < 2 << 30:
+            writer.write(framed)
+            await writer.drain()
+            await asyncio.sleep(0)
+            sent += len(piece)
+    return sent
+
+
+def test_readers_that_take_a_large_download_slowly(door: Door) -> None:
+    given_up = 0
+
+    async def attack(over: asyncio.Event) -> None:
+        async def one(at: int) -> None:
+            nonlocal given_up
+            over_soon = asyncio.create_task(over.wait())
+            async with _connected(door) as (reader, writer):
+                writer.write((f"GET /api/v1/signing-requests/{door.signed}/signed-document HTTP/1.1\r\nHost: a\r\n"
+                              f"Authorization: Bearer {door.tokens[0]}\r\n\r\n").encode())
+                while await reader.read(512) and not over.is_set():
+                    await asyncio.wait([over_soon], timeout=1)
+                given_up += not over.is_set()
+        await asyncio.gather(*(_again_and_again(over, partial(one, at)) for at in range(SLOW_READERS)))
+
+    seen = asyncio.run(_attacked(door, attack, SECONDS * 1.5))
+    campaign.proven("front-door-slow-readers", readers=SLOW_READERS, given_up=given_up, **seen.figures())
+    seen.judge()
+    assert given_up
+
+
+# --------------------------------------------------------------------------------------------------------- overload
+
+
+Call = Callable[[Door, Lines], Awaitable[Answer]]
+
+
+async def _submits(door: Door, lines: Lines) -> Answer:
+    at = next(door.numbers)
+    body, media_type = form(door.service.submission(door.official, level="B-B"), PLAN.read_bytes() + b"%% %d\n" % at)
+    return await lines.asks("POST", "/api/v1/signing-requests", body, content_type=media_type, **door.authorization(at))
+
+
+async def _reads(door: Door, lines: Lines) -> Answer:
+    return await lines.asks("GET", f"/api/v1/signing-requests/{door.signed}", **door.authorization())
+
+
+async def _capacity(door: Door, call: Call, at_once: int, seconds: float) -> float:
+    """How many a second when so many callers ask one thing after the other."""
+    lines, done, end = Lines("127.0.0.1", door.port), 0, time.perf_counter() + seconds
+
+    async def caller() -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            done += (await call(door, lines)).status in (200, 201)
+
+    await asyncio.gather(*(caller() for _ in range(at_once)))
+    lines.hang_up()
+    return done / seconds
+
+
+@pytest.mark.parametrize(("name", "call", "at_once"), [("submitting", _submits, 16), ("reading", _reads, 32)],
+                         ids=["submitting", "reading"])
+def test_five_times_as_much_as_it_can_do(
+    door: Door, name: str, call: Call, at_once: int,
+) -> None:
+    async def story() -> tuple[float, float, Load, Load, int, int]:
+        capacity = await _capacity(door, call, at_once, 20)
+        over, health, before = Load(), Load(), door.memory
+        lines = Lines("127.0.0.1", door.port)
+        begun = time.perf_counter()
+        await asyncio.gather(
+            over.keeps(TIMES * capacity, SECONDS, lambda: call(door, lines)),
+            health.keeps(10, SECONDS, lambda: _fresh(door, "/healthz")))
+        lasted = time.perf_counter() - begun
+        lines.hang_up()
+        return capacity, lasted, over, health, before, door.memory
+
+    capacity, lasted, over, health, before, after = asyncio.run(story())
+    goodput = len(over.taken(200, 201)) / lasted
+    refused = [each for each in over.answers if each.status not in (200, 201)]
+    campaign.proven(
+        f"front-door-overload-{name}", capacity_per_s=round(capacity, 1),
+        offered_per_s=round(len(over.answers) / lasted, 1),
+        goodput_per_s=round(goodput, 1), share=round(goodput / capacity, 2), seconds=round(lasted, 1),
+        answers=counted(each.code for each in over.answers), health_p99_ms=in_ms(p99(health.taken())),
+        without_retry_after=sum("retry-after" not in each.headers for each in refused),
+        front_mib=before // MIB, front_after_mib=after // MIB, load=round(os.getloadavg()[0], 1))
+    assert {each.status for each in refused} <= {429, 503}
+    assert refused
+    assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
+    assert {each.status for each in health.answers} == {200}
+    assert p99(health.taken()) < HEALTH_P99
+    assert after - before <= GROWTH
+    assert goodput >= GOODPUT * capacity
+
+
+def test_what_it_holds_of_memory_comes_back(door: Door) -> None:
+    """The same overload five times over: the last one leaves no more behind than the first."""
+    async def story() -> list[int]:
+        held = []
+        for _ in range(5):
+            lines, over = Lines("127.0.0.1", door.port), Load()
+            await over.keeps(150, 10, partial(_submits, door, lines))
+            lines.hang_up()
+            await asyncio.sleep(1)
+            held.append(door.memory)
+        return held
+
+    held = asyncio.run(story())
+    campaign.proven("front-door-memory", mib=[each // MIB for each in held], at=datetime.now(UTC).isoformat())
+    assert held[-1] - held[0] <= 24 * MIB
+
+
+def test_the_large_document_is_what_it_should_be(door: Door) -> None:
+    content = door.service.signed_document(door.signed)
+    assert len(content) > 30 * MIB
+    assert content.startswith(Path(PLAN).read_bytes())
