@@ -13,8 +13,10 @@ from signing_service.errors import Unavailable
 from signing_service.signer.runtime import Runtime
 
 TOLERANCE = timedelta(seconds=2)       # ordinary clocks are stepped by less
-DRIFT = timedelta(seconds=30)          # between us and PostgreSQL: one code step
+DRIFT = timedelta(seconds=30)          # from PostgreSQL's, and from the time that passed: one code step
 EVERY = timedelta(seconds=1)           # the mark is raised at most so often: not a write for each signature
+
+_MARK = select(clock.c.high_water).where(clock.c.id == 1)
 
 
 def look(rt: Runtime) -> None:
@@ -29,10 +31,13 @@ def check(rt: Runtime, tx: Connection) -> datetime:
     Raises the high-water mark in the same transaction, so that a restart does not forget it.
     """
     now = rt.now()
-    mark = tx.execute(select(clock.c.high_water).where(clock.c.id == 1)).scalar_one_or_none()
+    mark = tx.execute(_MARK).scalar_one_or_none()
     if mark is not None and now < mark - TOLERANCE:
         raise Unavailable("The signer's clock ran back. Nothing is signed until it is right.", code="clock",
                           retry_after=30)
+    if rt.pace is not None and abs(rt.pace.ahead(now)) > DRIFT:
+        raise Unavailable("The signer's clock was set while it ran. Nothing is signed until it is right again, or the "
+                          "signer is started anew.", code="clock", retry_after=30)
     theirs = rt.database_clock(tx)
     if theirs is not None and abs(theirs - now) > DRIFT:
         raise Unavailable("The clocks of signer and database disagree. Nothing is signed until they agree.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 
 from sqlalchemy import Connection, text
@@ -28,6 +29,23 @@ def clock_of_database(tx: Connection) -> datetime | None:
         return None
     moment: datetime = tx.execute(text("SELECT clock_timestamp()")).scalar_one()
     return moment
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The clock on the wall against the one that only counts: where they part, somebody set the first."""
+
+    began_at: datetime
+    began: float
+    count: Callable[[], float]
+
+    @classmethod
+    def begin(cls, now: datetime, count: Callable[[], float] = time.monotonic) -> Pace:
+        return cls(now, count(), count)
+
+    def ahead(self, now: datetime) -> timedelta:
+        """By how much the wall clock went further than time did; negative where it was set back."""
+        return now - self.began_at - timedelta(seconds=self.count() - self.began)
 
 
 @dataclass
@@ -58,6 +76,7 @@ class Runtime:
     entry_mac: EntryMac
     verified: Verified
     database_clock: Callable[[Connection], datetime | None]
+    pace: Pace | None = None  # none where time is a story's
     lease: Lease = field(default_factory=Lease)
     bound: Bound = field(default_factory=Bound)
     guard: Guard = field(default_factory=Guard)
@@ -74,7 +93,7 @@ def start(
     return Runtime(
         settings=settings, db=db or Database(settings.signer_database_url, pool_size=4), device=device, now=now,
         database_clock=database_clock or clock_of_database, id=signer_id, entry_mac=entry_mac(device, signer_id),
-        verified=Verified(device),
+        verified=Verified(device), pace=Pace.begin(now()) if now is utc_now else None,
     )
 
 
