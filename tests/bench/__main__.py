@@ -9,20 +9,14 @@ for the disk, HTTP, PDF workers. Nothing is left out to reach a figure. A whole 
 
 from __future__ import annotations
 
-import argparse
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
-from tests.bench import aims, device, large, over_http, pdfbox, screens, searching, signing, stock
-from tests.bench.figures import Told, as_json, table
-from tests.bench.short import QUICK
+from tests.bench import aims, device, large, over_http, pdfbox, running, screens, searching, signing, stock
+from tests.bench.figures import as_json, table
 from tests.support import campaign
 
-PARTS: dict[str, Callable[[Path], Iterable[Told]]] = {
+PARTS: dict[str, running.Part] = {
     "device": device.measure, "signer": signing.measure, "stock": stock.measure, "pdfbox": pdfbox.measure,
     "http": over_http.measure, "memory": large.measure,
 }
@@ -30,37 +24,15 @@ OF_THEIR_OWN: dict[str, Callable[[], None]] = {"searching": searching.main, "scr
 
 
 def main() -> None:
-    asked = _options()
-    told: list[Told] = []
-    for part in (each for each in PARTS if each in asked):
-        told += _measured(part)
-    print(table(told))
-    judged = aims.verdicts(told)
-    print("\n" + aims.table(judged))
-    keep = campaign.keep if asked == {*PARTS, *OF_THEIR_OWN} and not QUICK else campaign.tell
-    keep("bench", **as_json(told), aims=[asdict(each) for each in judged])
+    known = [*PARTS, *OF_THEIR_OWN]
+    asked = running.options("python -m tests.bench", str(__doc__), known, quick=PARTS)
+    if told := running.measured(PARTS, asked):
+        judged = aims.verdicts(told)
+        print(table(told) + "\n\n" + aims.table(judged))
+        keep = campaign.keep if running.is_whole(asked, PARTS) else campaign.tell
+        keep("bench", **as_json(told), aims=[asdict(each) for each in judged])
     for part in (each for each in OF_THEIR_OWN if each in asked):
         OF_THEIR_OWN[part]()
-
-
-def _options() -> set[str]:
-    options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
-    known = [*PARTS, *OF_THEIR_OWN]
-    options.add_argument("--only", default="", help=f"some of {','.join(known)}")
-    options.add_argument("--quick", action="store_true", help="a little of each, to see that it runs")
-    given = options.parse_args()
-    asked = set(filter(None, given.only.split(","))) or set(PARTS if given.quick else known)
-    if unknown := asked - set(known):
-        options.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    return asked
-
-
-def _measured(part: str) -> list[Told]:
-    begun = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        told = list(PARTS[part](Path(directory)))
-    print(f"{part}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
-    return told
 
 
 if __name__ == "__main__":

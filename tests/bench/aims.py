@@ -76,6 +76,36 @@ def _memory(told: Told) -> Verdict | None:
     return Verdict(told.what, f"< {LARGE_MIB:.0f} MiB", f"{largest:.0f} MiB", largest < LARGE_MIB)
 
 
+def of_scale(told: Iterable[Told]) -> list[Verdict]:
+    """What has grown is to be as fast as what is small; starting has its limits."""
+    known = {each.name: each for each in told if isinstance(each, Figure)}
+    judged = [verdict for each in known.values() for verdict in _grown(each, known)]
+    return judged + [_within(each, *limits) for each in known.values() for limits in LIMITS
+                     if limits[0] in each.name]
+
+
+LIMITS = (  # part of a figure's name, of which moment, and the most that it may be, in ms
+    ("-start-100000", "p50", 2_000.0),
+    ("-ready-restart-", "p50", 10_000.0),
+    ("-search-", "p99", 1_000.0),
+    ("nodes-pause", "p99", 10_000.0),
+)
+
+
+def _grown(large: Figure, known: dict[str, Figure]) -> list[Verdict]:
+    """The p99 of a signature where there are 100,000 signatories, against that where there are 10."""
+    small = known.get(large.name.replace("-100000", "-10"))
+    if large.name.endswith("-100000") and "-start-" not in large.name and small is not None:
+        ratio = large.p99_ms / small.p99_ms
+        return [Verdict(f"p99, {large.what}, to one of 10", "<= 1.20x", f"{ratio:.2f}x", ratio <= 1.2)]
+    return []
+
+
+def _within(each: Figure, _part: str, moment: str, limit: float) -> Verdict:
+    reached = each.p50_ms if moment == "p50" else each.p99_ms
+    return Verdict(f"{moment}, {each.what}", f"<= {limit:.0f} ms", f"{reached:.0f} ms", reached <= limit)
+
+
 def table(judged: Iterable[Verdict]) -> str:
     lines = [f"{'aims':74}{'aim':>12}{'reached':>12}"]
     lines += [f"{each.what:74}{each.aim:>12}{each.reached:>12}  {'met' if each.met else 'MISSED'}" for each in judged]

@@ -107,7 +107,7 @@ def worked(load: Load, officials: Officials, case: Case) -> Iterator[Told]:
     groups = [ids[at:at + case.each] for at in range(0, count, case.each)]
     named, targets = load.stage("batch", count, _named(load, case, groups))
     confirmed, _ = load.stage("confirm", count, [
-        *(_confirming(load, who, target) for who, target in zip(people, targets, strict=True)),
+        *(confirming(load, who, target) for who, target in zip(people, targets, strict=True)),
         lambda: _signed(load.service, ids)])
     fetched, _ = load.stage("fetch", count, (lambda each=each: load.fetch(each) for each in ids))
     stages = [submitted, named, confirmed, fetched]
@@ -134,7 +134,7 @@ def _named(load: Load, case: Case, groups: list[list[str]]) -> Iterator[Callable
                                    else f"signing-requests/{group[0]}")
 
 
-def _confirming(load: Load, who: Person, target: str) -> Callable[[], None]:
+def confirming(load: Load, who: Person, target: str) -> Callable[[], None]:
     def confirm() -> None:
         code = json.dumps({"code": who.code(datetime.now(UTC))}).encode()
         told = json.loads(load.ask("POST", f"/api/v1/{target}/confirm", code))
@@ -175,7 +175,7 @@ def half_load(load: Load, officials: Officials, rate: float) -> Figure:
     people = officials.take(case.kind, count)
     _, ids = load.stage("submit", count, _submissions(load, case, people))
     begun = time.perf_counter() + 0.5
-    at_moments = [_at(begun + number / rate, _confirming(load, who, f"signing-requests/{each}"))
+    at_moments = [_at(begun + number / rate, confirming(load, who, f"signing-requests/{each}"))
                   for number, (who, each) in enumerate(zip(people, ids, strict=True))]
     done, taken = load.stage("half load", count, at_moments)
     what = f"confirmation, p-256, B-B, one code each, at half load ({rate:.0f}/s)"

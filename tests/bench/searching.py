@@ -60,6 +60,11 @@ def cases(sown: Sown) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "everything at once", {**sown.common, **year}
 
 
+def wanted(sown: Sown) -> Iterator[tuple[str, Wanted]]:
+    """The same as they are asked, the newest first."""
+    return ((what, Wanted(order=Order.NEWEST, **asked)) for what, asked in cases(sown))
+
+
 def measure(name: str, url: str) -> Iterator[Figure]:
     upgrade(url)
     begun = time.perf_counter()
@@ -67,20 +72,20 @@ def measure(name: str, url: str) -> Iterator[Figure]:
     print(f"{name}: {sown.entries} entries sown in {time.perf_counter() - begun:.0f} s", file=sys.stderr)
     db = Database(url)
     for who, reader in READERS.items():
-        for what, asked in cases(sown):
-            yield timed(name, f"{what} ({who})", db, reader, sown, Wanted(order=Order.NEWEST, **asked))
+        for what, asked in wanted(sown):
+            figure = timed(name, f"{what} ({who})", db, reader, sown, asked)
+            _print(figure)
+            yield figure
     db.close()
 
 
-def timed(name: str, what: str, db: Database, reader: Reader, sown: Sown, wanted: Wanted) -> Figure:
+def timed(name: str, what: str, db: Database, reader: Reader, sown: Sown, asked: Wanted) -> Figure:
     taken = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
-        _, count = search_and_count(db, reader, sown.ends, wanted)
+        _, count = search_and_count(db, reader, sown.ends, asked)
         taken.append((time.perf_counter() - begun) * 1000)
-    figure = Figure(name, what, statistics.median(taken), max(taken), f"{count.kind} {count.number}")
-    _print(figure)
-    return figure
+    return Figure(name, what, statistics.median(taken), max(taken), f"{count.kind} {count.number}")
 
 
 def _print(figure: Figure) -> None:

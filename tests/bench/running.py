@@ -1,0 +1,44 @@
+"""Running some parts of the bench, or all of them: one after the other, each in a directory of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+from tests.bench.figures import Told
+from tests.bench.short import QUICK
+
+Part = Callable[[Path], Iterable[Told]]
+
+
+def options(program: str, told: str, parts: list[str], quick: Collection[str] = ()) -> set[str]:
+    """Which parts are asked for: all, or in a quick run those of `quick`."""
+    asking = argparse.ArgumentParser(prog=program, description=told.splitlines()[0])
+    asking.add_argument("--only", default="", help=f"some of {','.join(parts)}")
+    asking.add_argument("--quick", action="store_true", help="a little of each, to see that it runs")
+    asked = set(filter(None, asking.parse_args().only.split(",")))
+    if unknown := asked - set(parts):
+        asking.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    return asked or set(quick if QUICK and quick else parts)
+
+
+def is_whole(asked: set[str], parts: Collection[str]) -> bool:
+    """Only such a run is kept."""
+    return asked >= set(parts) and not QUICK
+
+
+def measured(parts: Mapping[str, Part], asked: set[str]) -> list[Told]:
+    """What each part told. Each line is said as soon as it is known, on the standard error."""
+    told: list[Told] = []
+    for name in (each for each in parts if each in asked):
+        begun = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            for each in parts[name](Path(directory)):
+                told.append(each)
+                print(each, file=sys.stderr, flush=True)
+        print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
+    return told
