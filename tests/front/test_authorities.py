@@ -7,7 +7,7 @@ import hashlib
 import subprocess
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,17 @@ from signing_service.errors import Unavailable
 from signing_service.front.authorities import Authorities, OutsideToken, granted, question, trust_roots
 from signing_service.front.outbound import AllowList, Outbound
 from signing_service.timestamp_check import TokenRejected
-from tests.support.authority import POLICY, TestCa, TestTsa, response
-from tests.support.outside import Outside, Question, Reply, plain, resolving
+from tests.support.authority import POLICY, TestCa, response
+from tests.support.hostile_authority import answering, misbehaviours
+from tests.support.outside import Outside, Reply, resolving
 
 IMPRINT = hashlib.sha256(b"a signature value").digest()
 CA, STRANGER = TestCa.fresh(), TestCa.fresh("Nobody")
 TSA = CA.timestamping()
-REPLY = "application/timestamp-reply"
-NOW = datetime.now(UTC)
 
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def answering(tsa: TestTsa) -> Reply:
-    async def reply(asked: Question, writer: asyncio.StreamWriter) -> None:
-        await plain(tsa.answer(asked.body), content_type=REPLY)(asked, writer)
-
-    return reply
 
 
 async def ask(*replies: Reply, policy: str | None = None, allowed: bool = True) -> tuple[OutsideToken, list[Outside]]:
@@ -52,51 +44,7 @@ async def ask(*replies: Reply, policy: str | None = None, allowed: bool = True) 
         return await authorities.timestamp(IMPRINT, "sha256"), hosts
 
 
-async def _silent(_: Question, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
-
-
-def status(number: int) -> Reply:
-    async def reply(asked: Question, writer: asyncio.StreamWriter) -> None:
-        await plain(TSA.answer(asked.body), number, content_type=REPLY, location="/elsewhere")(asked, writer)
-
-    return reply
-
-
-async def _other_type(asked: Question, writer: asyncio.StreamWriter) -> None:
-    await plain(TSA.answer(asked.body), content_type="text/html")(asked, writer)
-
-
-HOSTILE: dict[str, Reply] = {
-    "another imprint": answering(TSA.lying(changed_imprint=bytes(32))),
-    "another nonce": answering(TSA.lying(nonce=1)),
-    "no nonce": answering(TSA.lying(nonce=None)),
-    "another policy": answering(TSA.lying(policy="1.2.3.4")),
-    "last week": answering(TSA.lying(time=NOW - timedelta(days=7))),
-    "tomorrow": answering(TSA.lying(time=NOW + timedelta(days=1))),
-    "a wrong signature": answering(TSA.lying(spoil_signature=True)),
-    "content changed after signing": answering(TSA.lying(spoil_content=True)),
-    "no certificate": answering(TSA.lying(certificates=())),
-    "another ESSCertID": answering(TSA.lying(ess_of=b"another certificate")),
-    "no ESSCertID": answering(TSA.lying(ess="none")),
-    "an unknown root": answering(STRANGER.timestamping()),
-    "a certificate for something else": answering(CA.timestamping(extensions=[])),
-    "an expired certificate": answering(
-        CA.timestamping(begins=NOW - timedelta(days=3), ends=NOW - timedelta(days=2))),
-    "a token that was good for another question": plain(response(TSA.token(IMPRINT, nonce=9)), content_type=REPLY),
-    "a rejection": plain(response(None, "rejection"), content_type=REPLY),
-    "a rejection that carries a token": plain(response(TSA.token(IMPRINT), "rejection"), content_type=REPLY),
-    "granted, without a token": plain(response(None), content_type=REPLY),
-    "waiting": plain(response(None, "waiting"), content_type=REPLY),
-    "garbage": plain(b"\x30\x82garbage", content_type=REPLY),
-    "nothing": plain(b"", content_type=REPLY),
-    "a web page": plain(b"<html>login</html>", content_type=REPLY),
-    "another media type": _other_type,
-    "an error with a good token": status(500),
-    "a redirect with a good token": status(302),
-    "a huge body": plain(bytes(200_000), content_type=REPLY),
-    "silence": _silent,
-}
+HOSTILE = misbehaviours(CA)
 
 
 @pytest.mark.parametrize("reply", HOSTILE.values(), ids=HOSTILE.keys())
