@@ -38,7 +38,10 @@ class Faulty:
         self.settings: DeviceSettings = replace(token, module=module)
 
     def order(self, function: str, when: str, code: int, often: str = "always") -> None:
-        """From now on, or `once`: fail this function `before` or `after` the device did it."""
+        """From now on, or `once`: fail this function `before` or `after` the device did it, or what else it can.
+
+        `faulty_module.c` says what that is, and how a function of one mechanism only is named.
+        """
         written = self._orders.with_suffix(".new")
         written.write_text(f"{function} {when} {code:#x} {often}\n")
         written.replace(self._orders)
@@ -46,6 +49,16 @@ class Faulty:
     def obey(self) -> None:
         """No more faults."""
         self._orders.unlink(missing_ok=True)
+
+    @property
+    def stands(self) -> bool:
+        """Is there an order that was not obeyed yet?"""
+        return self._orders.exists()
+
+    @property
+    def called(self) -> set[str]:
+        """Every function that was called before the module was finalised last."""
+        return set(self._orders.with_suffix(".called").read_text().split())
 
     @contextmanager
     def hanging(self, function: str) -> Iterator[None]:
