@@ -12,8 +12,9 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.font.api import FontEngineFactory
 from pyhanko.pdf_utils.font.opentype import GlyphAccumulator
 from pyhanko.pdf_utils.layout import AxisAlignment, Margins, SimpleBoxLayoutRule
@@ -25,6 +26,7 @@ from pyhanko.sign.signers.cms_embedder import SigAppearanceSetup
 from pyhanko.stamp import TextStampStyle
 
 from signing_service.pdf.fonts import embeddable, font_for
+from signing_service.pdf.stamp import OBJECTS, Stamp, stamp_of
 from signing_service.pdf.work import Appearance, Box, Refused
 
 _FONT_SIZE: Final = 10
@@ -57,11 +59,22 @@ def _sensible(box: Box) -> bool:
     return finite and box.right - box.left >= 1 and box.top - box.bottom >= 1
 
 
-def drawn(appearance: Appearance | None, signing_time: datetime) -> SigAppearanceSetup | None:
-    """What pyHanko draws into the field, or nothing for an invisible one."""
+def stamp_for(appearance: Appearance | None) -> Stamp | None:
+    """What the signature shows, ready to be written; None for nothing, or for what pyHanko must draw."""
     if appearance is None:
         return None
     text = _text(appearance.lines)
+    left, bottom, right, top = _rounded(appearance.box)
+    return stamp_of(tuple(text.split("\n")), font_for(text, appearance.font), right - left, top - bottom)
+
+
+def drawn(appearance: Appearance | None, signing_time: datetime) -> SigAppearanceSetup | None:
+    """What is drawn into the field by pyHanko's writer, or nothing for an invisible one."""
+    if appearance is None:
+        return None
+    stamp, text = stamp_for(appearance), _text(appearance.lines)
+    if stamp is not None:
+        return _Ready(style=TextStampStyle(), timestamp=signing_time, name=None, stamp=stamp)
     return SigAppearanceSetup(
         style=_style(font_for(text, appearance.font)),
         timestamp=signing_time,
@@ -76,6 +89,32 @@ def _text(lines: tuple[str, ...]) -> str:
     if not kept or len(kept) > _LINES:
         raise Refused("wrong-appearance", f"A visible signature has one to {_LINES} lines of text.")
     return "\n".join(kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready(SigAppearanceSetup):
+    """A stamp whose objects are ready; the style that pyHanko asks for is not used."""
+
+    stamp: Stamp
+
+    def apply(self, sig_annot: generic.DictionaryObject, writer: BasePdfFileWriter) -> None:
+        first, *others = (writer.allocate_placeholder() for _ in range(OBJECTS))
+        for reference, body in zip((first, *others), self.stamp.objects(first.idnum), strict=True):
+            writer.add_object(_Body(body), idnum=reference.idnum)
+        shown = generic.DictionaryObject({generic.pdf_name("/N"): first})  # type: ignore[no-untyped-call]  # not annotated
+        sig_annot["/AP"] = shown
+        writer.update_container(sig_annot)
+
+
+class _Body(generic.PdfObject):
+    """An object that is written as these bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self._body = body
+
+    def write_to_stream(self, stream: BinaryIO, handler: object = None, container_ref: object = None) -> None:
+        stream.write(self._body)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The pool: pdf workers, one document at a time each, and the queue before them.
 
 A worker that crashes, runs out of memory, CPU or time is killed with its whole process group and replaced; its
-document is refused, everybody else's goes on. One slot is always free for finishing: a document that was signed
-must leave, however many are being looked at. A client has one slot for looking, so that one client's bombs are
-one client's problem. Pages are drawn by workers of their own (`drawers`).
+document is refused, everybody else's goes on. One slot is always free for preparing and finishing: what somebody
+confirms must be signed, and what was signed must leave, however many are being looked at. A client has one slot for
+looking, and whoever was costly lately waits elsewhere (`aside`), so that one client's bombs are one client's problem.
+Pages are drawn by workers of their own (`drawers`).
 
 The pool belongs to one event loop: `await start()`, use, `await close()`.
 """
@@ -18,8 +19,9 @@ from typing import Final, TypeVar
 
 from signing_service.errors import Unavailable
 from signing_service.pdf.answers import lost, result
+from signing_service.pdf.aside import Aside, cpu_seconds
 from signing_service.pdf.drawers import Drawers
-from signing_service.pdf.messages import AnyOrder, Verb
+from signing_service.pdf.messages import Answer, AnyOrder, Verb
 from signing_service.pdf.turns import RETRY_AFTER, Turns
 from signing_service.pdf.work import (
     Completed,
@@ -44,6 +46,8 @@ _WAITING: Final = 256
 _WAITING_PER_CLIENT: Final = 64
 _SPAWN_AGAIN: Final = 1.0  # seconds; the machine is out of processes or memory, and hurrying does not help
 
+READING: Final = frozenset({Verb.LOOK, Verb.JUDGE})  # of what anybody may send, so never all of the workers
+
 _T = TypeVar("_T")
 Observe = Callable[[str, float], None]
 
@@ -64,7 +68,7 @@ class Pool:
         folders: Iterable[Path] = (), fonts: Iterable[Path] = (),
     ) -> None:
         if size < 2:
-            raise ValueError("a pool has at least two workers: one is always kept for finishing")
+            raise ValueError("a pool has at least two workers: one is always kept for what was confirmed")
         self.size = size
         self.limits = limits or Limits()
         self._observe = observe
@@ -75,6 +79,7 @@ class Pool:
         self._general = asyncio.Semaphore(size - 1)
         self._turns = Turns(_WAITING_PER_CLIENT, "Too many of your documents are waiting to be looked at.")
         self._drawers = Drawers(size, self.limits, observe, self._fonts)
+        self._aside = Aside(self._spawn, self.limits.jobs_per_worker)
         self._waiting = 0
         self._closed = False
 
@@ -106,14 +111,11 @@ class Pool:
         """Look at a document for a client. Raises `Invalid` (with the code of the refusal, or
         `document-too-costly`), `TooMany` or `Unavailable`.
         """
-        order = LookOrder(path, self.limits)
-        async with self._turns.of(client_id):
-            return await self._run(Verb.LOOK, order, Look)
+        return await self._read(Verb.LOOK, LookOrder(path, self.limits), Look, client_id)
 
     async def judge(self, order: JudgeOrder, client_id: str = "") -> tuple[Judgement, ...]:
         """Judge a document's signatures for a client. Raises as `look` does."""
-        async with self._turns.of(client_id):
-            return await self._run(Verb.JUDGE, order, tuple[Judgement, ...])
+        return await self._read(Verb.JUDGE, order, tuple[Judgement, ...], client_id)
 
     async def survey(self, path: Path, viewer: str = "") -> Survey:
         """The sizes of a document's pages, for somebody who looks at it.
@@ -128,26 +130,53 @@ class Pool:
         return await self._drawers.picture(order, viewer)
 
     async def prepare(self, order: PrepareOrder) -> Prepared:
-        """Write the tail. Raises `Invalid`, or `Unavailable` when a worker was lost: it may be tried again."""
+        """Write the tail, from a slot that looking cannot take.
+
+        Raises `Invalid`, or `Unavailable` when a worker was lost: it may be tried again.
+        """
         return await self._run(Verb.PREPARE, order, Prepared)
 
     async def complete(self, order: CompleteOrder) -> Completed:
-        """Write the signed document, from a slot that looking cannot take. Raises as `prepare` does."""
+        """Write the signed document, from such a slot, too. Raises as `prepare` does."""
         return await self._run(Verb.COMPLETE, order, Completed)
 
-    async def _run(self, verb: Verb, order: AnyOrder, kind: type[_T]) -> _T:
+    async def _read(self, verb: Verb, order: AnyOrder, kind: type[_T], client_id: str) -> _T:
+        async with self._turns.of(client_id):
+            if self._aside.concerns(client_id):
+                return await self._read_aside(verb, order, kind)
+            return await self._run(verb, order, kind, client_id)
+
+    async def _read_aside(self, verb: Verb, order: AnyOrder, kind: type[_T]) -> _T:
+        try:
+            async with self._aside.worker() as worker:
+                answer = await self._asked(worker, verb, order)
+        except OSError as error:
+            raise Unavailable("No worker to read documents can be started.", retry_after=RETRY_AFTER) from error
+        except Gone as error:
+            raise lost(verb) from error
+        return result(verb, answer, kind)
+
+    async def _run(self, verb: Verb, order: AnyOrder, kind: type[_T], client_id: str = "") -> _T:
         started = time.perf_counter()
         worker = await self._worker_for(verb)
-        begun = time.perf_counter()
-        self._observe("pdf:wait", begun - started)
+        self._observe("pdf:wait", time.perf_counter() - started)
+        used = cpu_seconds(worker.pid) if client_id else 0.0
         try:
-            answer = await worker.ask(verb, order, self._cpu(verb), self._wall(verb))
+            answer = await self._asked(worker, verb, order)
         except Gone as error:
             raise lost(verb) from error
         finally:
+            if client_id:
+                self._aside.note(client_id, cpu_seconds(worker.pid) - used if worker.alive else float("inf"))
             self._give_back(worker, verb)
-            self._observe(f"pdf:{verb}", time.perf_counter() - begun)
         return result(verb, answer, kind)
+
+    async def _asked(self, worker: Worker, verb: Verb, order: AnyOrder) -> Answer:
+        begun = time.perf_counter()
+        try:
+            return await worker.ask(verb, order, self._cpu(verb), self._wall(verb))
+        finally:
+            self._observe(f"pdf:{verb}", time.perf_counter() - begun)
 
     def _cpu(self, verb: Verb) -> int:
         match verb:
@@ -168,7 +197,7 @@ class Pool:
             raise Unavailable("Too many documents are waiting to be read.", code="busy", retry_after=RETRY_AFTER)
         self._waiting += 1
         try:
-            return await (self._living() if verb is Verb.COMPLETE else self._general_worker())
+            return await (self._general_worker() if verb in READING else self._living())
         finally:
             self._waiting -= 1
 
@@ -200,7 +229,7 @@ class Pool:
         task.add_done_callback(self._replacements.discard)
 
     def _release(self, verb: Verb) -> None:
-        if verb is not Verb.COMPLETE:
+        if verb in READING:
             self._general.release()
 
     async def _replace(self, worker: Worker, verb: Verb) -> None:

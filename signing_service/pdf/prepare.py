@@ -3,9 +3,10 @@
 Only ever an incremental update, and only the tail is written: a document of hundreds of megabytes is read for its
 digests and never copied. What the device will sign follows from document, tail and certificate alone.
 
-The result is tried before anybody asks the device: the document with its tail is read again, our field must be in
-its form, and every earlier signature must stand as well as it did. That /ByteRange covers the whole file is
-arithmetic, and done in `place`.
+Where the document is plain (`ground`: no form yet, so nobody has signed), the tail is written directly from what
+pyHanko read. Everywhere else pyHanko writes it, and the result is tried before anybody asks the device: the document
+with its tail is read again, our field must be in its form, and every earlier signature must stand as well as it did.
+That /ByteRange covers the whole file is arithmetic, and done in `place`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from collections.abc import Mapping
 from typing import BinaryIO, Final
 
 from pyhanko.pdf_utils import generic
-from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.fields import SigSeedSubFilter
 from pyhanko.sign.signers.cms_embedder import PdfCMSEmbedder, SigObjSetup
@@ -25,10 +25,13 @@ from pyhanko.sign.signers.pdf_byterange import SignatureObject
 
 from signing_service.pdf import appearance, cms
 from signing_service.pdf.certificate import check_fit
+from signing_service.pdf.direct import Wanted, tail_of
 from signing_service.pdf.files import appearing
+from signing_service.pdf.ground import ground_of
 from signing_service.pdf.place import digests, place_in
 from signing_service.pdf.reading import entry, joined, reader_of, refusing, resolved
 from signing_service.pdf.signatures import Standing, signed_fields, standings, unharmed
+from signing_service.pdf.updating import Update
 from signing_service.pdf.work import Level, Prepared, PrepareOrder, Refused
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -45,12 +48,10 @@ def prepare(order: PrepareOrder) -> Prepared:
     with order.document.open("rb") as document:
         reader = reader_of(document)
         with refusing():
-            name, earlier = _free_name(reader, order.field_name), standings(reader)
-            tail = _tail(reader, document, order, name, reserved)
+            name, tail = _tail(reader, document, order, reserved)
             place = place_in(tail, document.seek(0, os.SEEK_END))
             measured = digests(document, tail, place, order.algorithm.digest)
             attributes = cms.signed_attributes(order.certificate, measured.message)
-            _try_out(joined(document, tail), name, earlier)
     with appearing(order.tail) as file:
         file.write(tail)
     return Prepared(
@@ -89,50 +90,24 @@ def _free_name(reader: PdfFileReader, wanted: str) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-class _Update(IncrementalPdfFileWriter):
-    """pyHanko's incremental writer, with three differences that concern what it writes."""
-
-    def __init__(self, reader: PdfFileReader) -> None:
-        super().__init__(reader.stream, prev=reader)
-        # /Size is the document's own claim. Were it too small, our objects would replace some of the document's.
-        self._lastobj_id = max(self._lastobj_id, _highest_object(reader))
-
-    def _update_meta(self) -> None:
-        """Leave the metadata as its author wrote it: it is theirs, and may not even be clean UTF-8."""
-
-    def tail(self, border: int) -> _Tail:
-        """Write what is new as it will stand after the first `border` bytes."""
-        stream = _Tail(border)
-        self._prep_dom_for_writing()  # type: ignore[no-untyped-call]  # as the two below: not annotated
-        self._write_updated_section(stream)  # type: ignore[no-untyped-call]
-        return stream
+def _tail(reader: PdfFileReader, document: BinaryIO, order: PrepareOrder, reserved: int) -> tuple[str, bytes]:
+    """The field's name, and the tail: written directly where that is possible."""
+    pages = int(reader.root["/Pages"]["/Count"])
+    field = appearance.field_for(order.field_name, order.appearance, pages)
+    stamp = appearance.stamp_for(order.appearance)
+    if order.reason is None and order.location is None and (stamp is not None or order.appearance is None):
+        ground = ground_of(reader, (field.on_page or 0) + 1)
+        if ground is not None:
+            wanted = Wanted(order.field_name, order.signing_time, reserved, field.box or (0, 0, 0, 0), stamp)
+            return order.field_name, tail_of(ground, document.seek(0, os.SEEK_END), wanted)
+    return _written_by_pyhanko(reader, document, order, reserved)
 
 
-class _Tail(io.BytesIO):
-    """A stream that believes it continues a file of `border` bytes, so that every offset in it comes out right."""
-
-    def __init__(self, border: int) -> None:
-        super().__init__()
-        self._border = border
-
-    def tell(self) -> int:
-        return super().tell() + self._border
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        moved = super().seek(offset - self._border if whence == os.SEEK_SET else offset, whence)
-        return moved + self._border
-
-
-def _highest_object(reader: PdfFileReader) -> int:
-    revisions = range(reader.xrefs.total_revisions)
-    named = (each.idnum for at in revisions for each in reader.xrefs.explicit_refs_in_revision(at))
-    return max(named, default=0)
-
-
-def _tail(
-    reader: PdfFileReader, document: BinaryIO, order: PrepareOrder, name: str, reserved: int
-) -> bytes:
-    writer = _Update(reader)
+def _written_by_pyhanko(
+    reader: PdfFileReader, document: BinaryIO, order: PrepareOrder, reserved: int
+) -> tuple[str, bytes]:
+    name, earlier = _free_name(reader, order.field_name), standings(reader)
+    writer = Update(reader)
     field = appearance.field_for(name, order.appearance, int(reader.root["/Pages"]["/Count"]))
     signature = SignatureObject(
         timestamp=order.signing_time,
@@ -151,7 +126,9 @@ def _tail(
     stream = writer.tail(border)
     start, end = signature.contents.offsets
     signature.byte_range.fill_offsets(stream, start, end, stream.tell())  # type: ignore[no-untyped-call]
-    return stream.getvalue()
+    tail = stream.getvalue()
+    _try_out(joined(document, tail), name, earlier)
+    return name, tail
 
 
 def _try_out(signed: io.BufferedReader, name: str, earlier: Mapping[str, Standing]) -> None:

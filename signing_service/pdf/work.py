@@ -56,6 +56,23 @@ class EarlierSignature:
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What a plain document gives a signature's tail to rest on (`pdf.ground`). References: number and generation."""
+
+    page_number: int            # from 1
+    last_reference: int         # offset of the last table or stream of references
+    in_streams: bool            # references are in streams, not in tables
+    highest_object: int
+    root: tuple[int, int]
+    catalogue: bytes            # its entries as they are written, without brackets and without a form
+    page: tuple[int, int]
+    page_entries: bytes         # those of the page, without its annotations
+    annotations: bytes          # what stands in the page's annotations
+    first_id: bytes             # the half of the /ID that never changes
+    trailer: bytes              # its other entries
+
+
+@dataclass(frozen=True)
 class Look:
     """An accepted document. `warnings` are codes that a policy may refuse and a screen must show."""
 

@@ -47,6 +47,10 @@ class Worker:
         self.walls: frozenset[Wall] | None = None   # known once it is ready
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return not self._killed and self._process.returncode is None
 
