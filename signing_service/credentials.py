@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -70,11 +71,15 @@ class Credential:
 
 
 def of_row(row: Any) -> Credential:
+    return of_mapping(row._mapping)
+
+
+def of_mapping(row: Mapping[Any, Any]) -> Credential:
     return Credential(
-        id=row.id, kind=row.kind, signatory_id=row.signatory_id, agency_code=row.agency_code, key_id=row.key_id,
-        key_kind=KeyKind(row.key_kind), algorithm=Algorithm(row.algorithm), state=State(row.state),
-        certificate=row.certificate, chain=split_der(row.chain or b""), not_before=row.not_before,
-        not_after=row.not_after, version=row.version,
+        id=row["id"], kind=row["kind"], signatory_id=row["signatory_id"], agency_code=row["agency_code"],
+        key_id=row["key_id"], key_kind=KeyKind(row["key_kind"]), algorithm=Algorithm(row["algorithm"]),
+        state=State(row["state"]), certificate=row["certificate"], chain=split_der(row["chain"] or b""),
+        not_before=row["not_before"], not_after=row["not_after"], version=row["version"],
     )
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from policies.decision import Confirm, CredentialKind, Facts, Level, Secrecy, Urgency
 from policies.document import Policy, PolicyInvalid, load
 from signing_service.credentials import Credential
-from signing_service.db.tables import intent, policy
-from signing_service.errors import Unavailable
-from signing_service.people import client_agencies, find_agency, find_signatory
+from signing_service.db.tables import agency, client, intent, policy, signatory
+from signing_service.errors import NotFound, Unavailable
+from signing_service.people import Agency, Signatory, signatory_of
 
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # the validity of a certificate that is not there
 
@@ -44,25 +45,74 @@ class Paper:
         )
 
 
+@dataclass(frozen=True)
+class Records:
+    """What the database has at one moment of those whom signing requests name. Who is not in it does not exist."""
+
+    agencies: Mapping[str, Agency]
+    signatories: Mapping[str, Signatory]
+    client_agencies: Mapping[str, frozenset[str]]  # what each active client may submit for
+    used_today: Mapping[str, int]                  # intents of each credential, whatever became of them
+
+
+_AGENCIES = select(agency).where(agency.c.code.in_(bindparam("codes", expanding=True)))
+_SIGNATORIES = select(signatory).where(signatory.c.id.in_(bindparam("ids", expanding=True)))
+_CLIENTS = select(client.c.id, client.c.agencies).where(
+    client.c.id.in_(bindparam("ids", expanding=True)), client.c.state == "active")
+_USED = select(intent.c.credential_id, func.count()).where(
+    intent.c.credential_id.in_(bindparam("ids", expanding=True)), intent.c.local_day == bindparam("day")
+).group_by(intent.c.credential_id)
+
+
+def records(
+    tx: Connection, *, agencies: set[str], signatories: set[str], clients: set[str], credentials: set[str], day: str,
+) -> Records:
+    """Four queries, however many there are of each. `day` is the local day that daily limits count in."""
+    found = tx.execute(_AGENCIES, {"codes": list(agencies)}).mappings()
+    people = tx.execute(_SIGNATORIES, {"ids": list(signatories)}).mappings()
+    return Records(
+        agencies={row["code"]: Agency(**row) for row in found},
+        signatories={row["id"]: signatory_of(row) for row in people},
+        client_agencies={row.id: frozenset(row.agencies) for row in tx.execute(_CLIENTS, {"ids": list(clients)})},
+        used_today=dict(tx.execute(_USED, {"ids": list(credentials), "day": day}).all()),
+    )
+
+
 def gather(
     tx: Connection, paper: Paper, credential: Credential, now: datetime, *, timezone: str, confirm: Confirm | None,
     signatory_id: str,
 ) -> Facts:
     """Everything a policy asks, as the database has it at this moment. NotFound for an unknown agency or person."""
-    agency = find_agency(tx, paper.issuing_agency)
-    signatory = find_signatory(tx, signatory_id)
+    known = records(tx, agencies={paper.issuing_agency}, signatories={signatory_id}, clients={paper.client_id},
+                    credentials={credential.id}, day=local_day(now, timezone))
+    return facts_of(known, paper, credential, now, confirm=confirm, signatory_id=signatory_id)
+
+
+def facts_of(
+    known: Records, paper: Paper, credential: Credential, now: datetime, *, confirm: Confirm | None,
+    signatory_id: str, more_today: int = 0,
+) -> Facts:
+    """The same out of records that were read. `more_today`: intents of the credential that came since then.
+
+    NotFound for an agency or person that is not among the records.
+    """
+    issuer, person = known.agencies.get(paper.issuing_agency), known.signatories.get(signatory_id)
+    if issuer is None:
+        raise NotFound(f"There is no agency {paper.issuing_agency!r}.")
+    if person is None:
+        raise NotFound(f"There is no signatory {signatory_id!r}.")
     return Facts(
         now=now, document_type=paper.document_type, secrecy=Secrecy(paper.secrecy), urgency=Urgency(paper.urgency),
         size=paper.size, pages=paper.pages, earlier_signatures=paper.earlier_signatures, client=paper.client_id,
-        client_agencies=client_agencies(tx, paper.client_id), signatory=signatory.id,
-        signatory_agency=signatory.agency_code, signatory_active=signatory.state == "active",
-        signatory_office=signatory.office, issuing_agency=agency.code, issuing_agency_level=agency.level,
-        issuing_agency_active=agency.is_active(now), credential_kind=CredentialKind(credential.kind),
+        client_agencies=known.client_agencies.get(paper.client_id, frozenset()), signatory=person.id,
+        signatory_agency=person.agency_code, signatory_active=person.state == "active",
+        signatory_office=person.office, issuing_agency=issuer.code, issuing_agency_level=issuer.level,
+        issuing_agency_active=issuer.is_active(now), credential_kind=CredentialKind(credential.kind),
         credential_agency=credential.agency_code, credential_state=credential.state.value,
         certificate_from=credential.not_before or NEVER, certificate_until=credential.not_after or NEVER,
         key_kind=credential.key_kind, algorithm=credential.algorithm,
         level=Level(paper.level) if paper.level else None, confirm=confirm,
-        used_today=used_today(tx, credential.id, local_day(now, timezone)), warnings=paper.warnings,
+        used_today=known.used_today.get(credential.id, 0) + more_today, warnings=paper.warnings,
     )
 
 
@@ -71,21 +121,14 @@ def local_day(now: datetime, timezone: str) -> str:
     return now.astimezone(ZoneInfo(timezone)).date().isoformat()
 
 
-def used_today(tx: Connection, credential_id: str, day: str) -> int:
-    """Intents of this credential in this local day, whatever became of them."""
-    query = select(func.count()).select_from(intent).where(
-        intent.c.credential_id == credential_id, intent.c.local_day == day)
-    return tx.execute(query).scalar_one()
-
-
 _loaded: dict[str, Policy] = {}  # by hash: a policy's text never changes under one hash
+_ACTIVE = select(policy.c.hash).where(policy.c.active).order_by(policy.c.activated_at.desc(), policy.c.hash).limit(1)
 
 
 def active_policy(tx: Connection) -> Policy:
     """The policy in force. Raises Unavailable where none is active: a missing policy is a refusal."""
     # Two signers may activate one at the same moment: the newer counts.
-    row = tx.execute(select(policy.c.hash).where(policy.c.active)
-                     .order_by(policy.c.activated_at.desc(), policy.c.hash)).first()
+    row = tx.execute(_ACTIVE).first()
     if row is None:
         raise Unavailable("No policy is active. An operator must activate one.", code="no-policy", retry_after=60)
     if row.hash not in _loaded:

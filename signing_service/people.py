@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, or_, select
 
-from signing_service.db.tables import agency, client, signatory
+from signing_service.db.tables import agency, signatory
 from signing_service.errors import NotFound
 
 
@@ -71,14 +72,11 @@ def find_signatory(tx: Connection, name: str) -> Signatory:
     """By id or by the city's own reference."""
     row = _one(tx, select(signatory).where(or_(signatory.c.id == name, signatory.c.reference == name)),
                f"There is no signatory {name!r}.")
-    row.pop("created_at")
-    return Signatory(**row)
+    return signatory_of(row)
 
 
-def client_agencies(tx: Connection, client_id: str) -> frozenset[str]:
-    """The agencies an active client may submit for; none for a suspended or unknown one."""
-    row = tx.execute(select(client.c.agencies).where(client.c.id == client_id, client.c.state == "active")).first()
-    return frozenset(row.agencies) if row else frozenset()
+def signatory_of(row: Mapping[Any, Any]) -> Signatory:
+    return Signatory(row["id"], row["name"], row["agency_code"], row["office"], row["reference"], row["state"])
 
 
 def _one(tx: Connection, query: Any, message: str) -> dict[str, Any]:

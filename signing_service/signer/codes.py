@@ -16,12 +16,12 @@ ones in a row lock (1.5e-5 per lock). Wrong codes also fill a bucket that forget
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, case, insert, select, update
 
 from hsm.device import SecretRef
 from hsm.errors import DeviceError, Tampered
@@ -32,6 +32,7 @@ from signing_service.facts import local_day
 from signing_service.metrics import CODES
 from signing_service.signer import rows
 from signing_service.signer.runtime import Runtime
+from signing_service.signer.together import Unfit, together
 
 PERIOD = 30            # seconds; what authenticator apps speak
 DIGITS = 6
@@ -45,6 +46,19 @@ LONGEST_LOCK = timedelta(hours=24)
 LEFT_FOR_THE_TERMINAL = 2  # of an operator's tries: what comes through the front cannot lock an operator out
 
 NOT_ACCEPTED = "The code was not accepted."
+
+_OWNERS: BindParameter[list[str]] = bindparam("owners", expanding=True)
+_SEEDS = select(seed).where(seed.c.owner.in_(_OWNERS), seed.c.state == bindparam("state"))
+_STATES = select(code_state).where(code_state.c.owner.in_(_OWNERS))
+_COUNT = update(code_state).where(code_state.c.owner == bindparam("who"), code_state.c.attempts == bindparam("was"))
+_TAKE = update(code_state).where(
+    code_state.c.owner == bindparam("who"), code_state.c.last_step < bindparam("step"),
+).values(
+    attempts=code_state.c.attempts + 1,  # what another signer is counting from the row before must fail
+    last_step=bindparam("step"), failures=0, locks=0, locked_until=None, hard_locked=False,
+    failures_today=case((code_state.c.failures_today > 0, code_state.c.failures_today - 1), else_=0),
+    suspicion=case((code_state.c.suspicion > 1, code_state.c.suspicion - 1), else_=0.0),
+)
 
 
 @dataclass(frozen=True)
@@ -64,25 +78,61 @@ def step_of(now: datetime) -> int:
 
 def attempt(rt: Runtime, tx: Connection, owner: str, now: datetime, seed_state: str = "active",
             leave: int = 0) -> Attempt:
-    """W2a: raise the counter before the code is looked at. NotAuthorized when locked: then nothing is evaluated.
+    """W2a for one code. NotAuthorized when locked: then nothing is evaluated."""
+    counted = attempts(rt, tx, [owner], now, seed_state, leave)[0]
+    if isinstance(counted, SigningError):
+        raise counted
+    return counted
 
-    `leave`: refuse, and count nothing, where fewer than so many tries would be left afterwards.
+
+def attempts(rt: Runtime, tx: Connection, owners: Sequence[str], now: datetime, seed_state: str = "active",
+             leave: int = 0) -> list[Attempt | SigningError]:
+    """W2a: raise the counters before any code is looked at. Who is locked has the refusal in the place of the try.
+
+    Somebody named twice is counted twice. `leave`: refuse, and count nothing, where fewer than so many tries would
+    be left afterwards.
     """
-    found = tx.execute(select(seed).where(seed.c.owner == owner, seed.c.state == seed_state)).mappings().first()
-    state = tx.execute(select(code_state).where(code_state.c.owner == owner)).mappings().first()
-    if found is None or state is None:
-        return Attempt(owner, None, IN_A_ROW - 1, now)
-    counted = _counted(state, now, local_day(now, rt.settings.timezone))
+    def count(whose: Sequence[str]) -> list[Attempt | SigningError]:
+        return _count(rt, tx, whose, now, seed_state, leave)
+
+    def refused(_owner: str, error: Unfit) -> SigningError:
+        if isinstance(error, SigningError):
+            return error
+        raise error
+
+    return together(tx, owners, count, refused=refused)
+
+
+def _count(rt: Runtime, tx: Connection, owners: Sequence[str], now: datetime, seed_state: str,
+           leave: int) -> list[Attempt | SigningError]:
+    seeds = {row["owner"]: row for row in tx.execute(_SEEDS, {"owners": owners, "state": seed_state}).mappings()}
+    states: dict[str, Any] = {row["owner"]: row for row in tx.execute(_STATES, {"owners": owners}).mappings()}
+    today = local_day(now, rt.settings.timezone)
+    counts: list[dict[str, Any]] = []
+    answers: list[Attempt | SigningError] = []
+    for owner in owners:
+        if owner not in seeds or owner not in states:
+            answers.append(Attempt(owner, None, IN_A_ROW - 1, now))
+            continue
+        try:
+            counted = _counted(states[owner], now, today)
+            _check_left(counted, leave)
+        except NotAuthorized as error:
+            answers.append(error)
+            continue
+        counts.append({"who": owner, "was": states[owner]["attempts"], **counted})
+        states[owner] = counted  # who is there twice is counted on from here
+        answers.append(Attempt(owner, seeds[owner], _tries_left(counted), now))
+    if counts and tx.execute(_COUNT, counts).rowcount != len(counts):
+        # another signer counted at the same moment: its count stands, this try is not made
+        raise NotAuthorized(NOT_ACCEPTED, code="code-busy")
+    return answers
+
+
+def _check_left(counted: dict[str, Any], leave: int) -> None:
     if leave and (_tries_left(counted) < leave or counted["suspicion"] > BUCKET - leave):
         raise NotAuthorized("Too many wrong codes through the web. At the terminal the code is still good.",
                             code="code-locked", tries_left=0)
-    changed = tx.execute(
-        update(code_state).where(code_state.c.owner == owner, code_state.c.attempts == state["attempts"])
-        .values(counted)
-    )
-    if changed.rowcount != 1:  # another signer counted at the same moment: its count stands, this try is not made
-        raise NotAuthorized(NOT_ACCEPTED, code="code-busy")
-    return Attempt(owner, found, _tries_left(counted), now)
 
 
 def _tries_left(counted: dict[str, Any]) -> int:
@@ -141,23 +191,15 @@ def truncated(digest: bytes) -> str:
     return f"{number % 10**DIGITS:0{DIGITS}d}"
 
 
-def accept(tx: Connection, attempt: Attempt, step: int) -> bool:
-    """W2b: take the step. True for exactly one caller, ever, on every process; older steps are gone with it.
+def accept(tx: Connection, taken: Sequence[tuple[Attempt, int]]) -> None:
+    """W2b: take the steps, each for exactly one caller, ever, on every process; older steps are gone with them.
 
-    The try that `attempt` took for wrong is given back.
+    NotAuthorized, and the transaction is to be rolled back, where one of them was taken already. The tries that
+    `attempt` took for wrong are given back.
     """
-    state = tx.execute(select(code_state).where(code_state.c.owner == attempt.owner)).mappings().one()
-    taken = tx.execute(
-        update(code_state).where(code_state.c.owner == attempt.owner, code_state.c.last_step < step)
-        .values(
-            attempts=code_state.c.attempts + 1,  # what another signer is counting from the row before must fail
-            last_step=step, failures=0, failures_today=max(0, state["failures_today"] - 1), locks=0,
-            suspicion=max(0.0, state["suspicion"] - 1), locked_until=None, hard_locked=False,
-        )
-    )
-    if taken.rowcount == 1:
-        CODES.labels("accepted").inc()
-    return taken.rowcount == 1
+    steps = [{"who": each.owner, "step": step} for each, step in taken]
+    if tx.execute(_TAKE, steps).rowcount != len(steps):
+        raise NotAuthorized(NOT_ACCEPTED, code="code-not-accepted")
 
 
 def give_back(tx: Connection, attempt: Attempt) -> None:
@@ -180,16 +222,33 @@ def give_back(tx: Connection, attempt: Attempt) -> None:
     )
 
 
-def reject(rt: Runtime, tx: Connection, attempt: Attempt, now: datetime, **where: Any) -> NotAuthorized:
-    """Record that a code was not accepted, and say no more than that and the tries left."""
+@dataclass(frozen=True)
+class Rejection:
+    """A code that was not accepted: what goes on record, and what the person hears, which is the tries left."""
+
+    facts: tuple[Fact, ...]
+    refusal: NotAuthorized
+
+
+def reject(attempt: Attempt, **where: Any) -> Rejection:
+    """For a code that was wrong, or spent. Nothing is said of which."""
     facts = [Fact(Event.CODE_REJECTED, f"person:{attempt.owner}", "rejected", **where,
                   data={"tries_left": attempt.tries_left})]
     if attempt.seed is not None and attempt.tries_left == 0:
         facts.append(Fact(Event.CODE_LOCKED, f"person:{attempt.owner}", "locked", **where))
-    record(tx, now, *facts, mac=rt.entry_mac)
-    for fact in facts:
+    return Rejection(tuple(facts), NotAuthorized(NOT_ACCEPTED, code="code-not-accepted",
+                                                 tries_left=attempt.tries_left))
+
+
+def put_on_record(rt: Runtime, tx: Connection, now: datetime, rejections: Sequence[Rejection]) -> None:
+    record(tx, now, *(fact for each in rejections for fact in each.facts), mac=rt.entry_mac)
+
+
+def tell(rejections: Sequence[Rejection] = (), *, accepted: int = 0) -> None:
+    """Count what is durable."""
+    CODES.labels("accepted").inc(accepted)
+    for fact in (fact for each in rejections for fact in each.facts):
         CODES.labels(fact.outcome).inc()
-    return NotAuthorized(NOT_ACCEPTED, code="code-not-accepted", tries_left=attempt.tries_left)
 
 
 def new_state(tx: Connection, owner: str) -> None:
@@ -242,29 +301,39 @@ def spend(
         _undo(rt, tried)
         raise
     if step is None or barred:
-        with rt.db.write() as tx:
-            wrong = reject(rt, tx, tried, now, **where)
-        raise wrong
+        raise _rejected(rt, tried, now, where)
     try:
-        refusal = _take(rt, tried, step, now, along(tried.seed["id"]) if along else None, where)
+        is_taken = _take(rt, tried, step, now, along(tried.seed["id"]) if along else None, where)
     except (SigningError, DeviceError):  # the code was right, but what it was for cannot be done now
         _undo(rt, tried)
         raise
-    if refusal is not None:
-        raise refusal
+    if not is_taken:
+        raise _rejected(rt, tried, now, where)
+    tell(accepted=1)
     return Spent(tried.owner, tried.seed["id"])
 
 
 def _take(
     rt: Runtime, tried: Attempt, step: int, now: datetime, writing: Writing | None, where: dict[str, Any],
-) -> NotAuthorized | None:
+) -> bool:
     with rt.db.write() as tx:
-        if not accept(tx, tried, step):
-            return reject(rt, tx, tried, now, **where)
+        try:
+            with tx.begin_nested():
+                accept(tx, [(tried, step)])
+        except NotAuthorized:
+            return False
         record(tx, now, Fact(Event.CODE_ACCEPTED, f"person:{tried.owner}", **where), mac=rt.entry_mac)
         if writing is not None:
             writing(tx)
-    return None
+    return True
+
+
+def _rejected(rt: Runtime, tried: Attempt, now: datetime, where: dict[str, Any]) -> NotAuthorized:
+    wrong = reject(tried, **where)
+    with rt.db.write() as tx:
+        put_on_record(rt, tx, now, [wrong])
+    tell([wrong])
+    return wrong.refusal
 
 
 def _undo(rt: Runtime, tried: Attempt) -> None:

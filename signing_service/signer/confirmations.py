@@ -6,8 +6,8 @@
 
 W2b and W3 are one transaction: a code is never spent without its confirmation and intents on record, and where
 that commit fails nothing was signed and the code is still good. Confirmations in a batch do not know each other: a
-refusal of one is an answer to that one, inside its own savepoint. They are taken in the order of their signatories,
-in which every signer locks rows: two of them never wait for each other in a circle.
+refusal of one is an answer to that one (`together.py`), and many cost the statements of one. They are taken in the
+order of their signatories, in which every signer locks rows: two of them never wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TypeVar
 
 from sqlalchemy import Connection, insert, select
-from sqlalchemy.exc import IntegrityError
 
 from hsm.errors import DeviceError, Tampered
 from signing_service.audit import Event, Fact, record
@@ -30,13 +30,16 @@ from signing_service.errors import Denied, NotAuthorized, SigningError, Unavaila
 from signing_service.ids import draw, matching_code
 from signing_service.metrics import REQUESTS, SIGNATURES, stage
 from signing_service.signer import clock, codes, intents, phones
+from signing_service.signer.grounds import Accepted, Asked
 from signing_service.signer.runtime import Runtime
-from signing_service.wire.messages import Confirm, Confirmed, Line, LineOutcome
+from signing_service.signer.together import together
+from signing_service.wire.messages import Confirm, Confirmed, LineOutcome
 
 log = logging.getLogger(__name__)
 PART = 64  # signatures until outcomes are written: a slow device must not carry a whole batch past its deadline
 T = TypeVar("T")
 R = TypeVar("R")
+_CONFIRMED = insert(confirmation)
 
 
 @dataclass
@@ -49,9 +52,13 @@ class Case:
     attempt: codes.Attempt | None = None
     unseen: bool = False  # the device did not answer: the code is neither right nor wrong
     step: int | None = None
-    accepted: intents.Accepted | None = None
+    accepted: Accepted | None = None
     intents: list[intents.Intent] = field(default_factory=list)
     outcomes: dict[str, LineOutcome] = field(default_factory=dict)
+
+    @cached_property
+    def matching_code(self) -> str:
+        return matching_code((line.signing_request_id, line.document_digest) for line in self.asked.lines)
 
     @property
     def is_nobodys_fault(self) -> bool:
@@ -63,7 +70,7 @@ class Case:
             return self.refusal
         assert self.accepted is not None
         lines = tuple(self.outcomes[line.signing_request_id] for line in self.asked.lines)
-        return Confirmed(self.accepted.id, code_of(self.asked.lines), lines)
+        return Confirmed(self.accepted.id, self.matching_code, lines)
 
 
 class Confirmations:
@@ -89,10 +96,13 @@ class Confirmations:
 
     def _recognize(self, cases: list[Case]) -> None:
         """Before any code is counted: who has not the person's phone cannot touch their counters through it."""
+        proofs = {case.asked.phone.id: case.asked.phone for case in cases if case.asked.phone is not None}
+        found = phones.rows_of(self._rt, proofs) if proofs else {}
         for case in cases:
             if case.asked.phone is not None:
                 try:
-                    case.phone = phones.recognize(self._rt, case.asked.phone, of=case.asked.signatory_id)
+                    row = found.get(case.asked.phone.id)
+                    case.phone = phones.recognized(self._rt, case.asked.phone, row, of=case.asked.signatory_id)
                 except Tampered as error:
                     case.refusal = intents.report_tampering(self._rt, error, signatory_id=case.asked.signatory_id)
                 except DeviceError as error:
@@ -101,13 +111,15 @@ class Confirmations:
                     case.refusal = error
 
     def _count(self, cases: list[Case]) -> None:
+        tried = [case for case in cases if case.refusal is None]
         with stage("database"), self._rt.db.write() as tx:                                        # W2a
             now = clock.check(self._rt, tx)
-            for case in (each for each in cases if each.refusal is None):
-                try:
-                    case.attempt = codes.attempt(self._rt, tx, case.asked.signatory_id, now)
-                except NotAuthorized as error:
-                    case.refusal = error
+            counted = codes.attempts(self._rt, tx, [case.asked.signatory_id for case in tried], now)
+        for case, attempt in zip(tried, counted, strict=True):
+            if isinstance(attempt, SigningError):
+                case.refusal = attempt
+            else:
+                case.attempt = attempt
 
     def _evaluate(self, cases: list[Case]) -> None:
         def evaluate(case: Case) -> None:
@@ -150,65 +162,70 @@ class Confirmations:
             return tx.execute(select(confirmation.c.id).where(confirmation.c.id == accepted[0])).first() is not None
 
     def _write_intents(self, cases: list[Case]) -> None:
+        rejected: list[codes.Rejection] = []
         with stage("database"), self._rt.db.write() as tx:                                        # W2b and W3
             now = clock.check(self._rt, tx)
+            self._look_at_phones(tx, cases)
             for case in cases:
-                self._look_at_phone(tx, case)
                 if case.attempt is not None and case.is_nobodys_fault:
                     codes.give_back(tx, case.attempt)
-                if case.refusal is None:
-                    self._accept(tx, case, now)
-                if case.accepted is not None:
-                    for line in case.asked.lines:
-                        self._line(tx, case, line, now)
+            self._accept(tx, [case for case in cases if case.refusal is None], rejected, now)
+            codes.put_on_record(self._rt, tx, now, rejected)
+            self._intend_lines(tx, [case for case in cases if case.accepted is not None], now)
+        codes.tell(rejected, accepted=sum(case.accepted is not None for case in cases))
 
-    def _look_at_phone(self, tx: Connection, case: Case) -> None:
+    def _look_at_phones(self, tx: Connection, cases: list[Case]) -> None:
         """A phone that was retired since it was recognized confirms nothing; the right code stays good."""
-        if case.phone is not None and case.step is not None and case.refusal is None:
-            try:
-                phones.check_still(self._rt, tx, case.phone)
-            except NotAuthorized as error:
-                case.refusal = error
-
-    def _accept(self, tx: Connection, case: Case, now: datetime) -> None:
-        assert case.attempt is not None
-        asked = case.asked
-        where: dict[str, Any] = {"client_id": asked.client_id, "signatory_id": asked.signatory_id}
-        if case.step is None or not codes.accept(tx, case.attempt, case.step):
-            case.refusal = codes.reject(self._rt, tx, case.attempt, now, **where)
+        shown = [(case, case.phone) for case in cases
+                 if case.phone is not None and case.step is not None and case.refusal is None]
+        if not shown:
             return
-        accepted = intents.Accepted(draw("co"), asked.signatory_id, asked.client_id, asked.channel)
-        try:
-            with tx.begin_nested():
-                tx.execute(insert(confirmation).values(
-                    id=accepted.id, owner=asked.signatory_id, step=case.step, client_id=asked.client_id,
-                    phone_id=case.phone.id if case.phone else None, channel=asked.channel,
-                    matching_code=code_of(asked.lines), created_at=now))
-        except IntegrityError:  # the step was already spent, though somebody set the counters back
-            case.refusal = codes.reject(self._rt, tx, case.attempt, now, **where)
-            return
-        record(tx, now, Fact(Event.CONFIRMED, f"person:{asked.signatory_id}", **where, data={
-            "confirmation": accepted.id, "channel": asked.channel, "matching_code": code_of(asked.lines),
-            "documents": len(asked.lines), **({"phone": case.phone.id} if case.phone else {})}), mac=self._rt.entry_mac)
-        case.accepted = accepted
+        still = phones.still(self._rt, tx, [phone for _, phone in shown])
+        for case, phone in shown:
+            if phone.id not in still:
+                case.refusal = NotAuthorized(phones.UNKNOWN, code="phone")
 
-    def _line(self, tx: Connection, case: Case, line: Line, now: datetime) -> None:
-        assert case.accepted is not None
-        try:
-            with tx.begin_nested():
-                case.intents.append(intents.intend(self._rt, tx, case.accepted, line, now))
-        except SigningError as error:
-            kind = "denied" if isinstance(error, Denied) else "refused"
-            reasons = [f"{finding.rule}: {finding.why}" for finding in getattr(error, "findings", ())]
-            case.outcomes[line.signing_request_id] = LineOutcome(
-                line.signing_request_id, "denied", error.code, " ".join([error.message, *reasons]))
-            record(tx, now, Fact(
-                Event.CONFIRM_DENIED, f"person:{case.accepted.signatory_id}", kind,
-                client_id=case.accepted.client_id, signatory_id=case.accepted.signatory_id,
-                credential_id=line.credential_id, signing_request_id=line.signing_request_id,
-                document_digest=line.document_digest,
-                data={"confirmation": case.accepted.id, "code": error.code, "reasons": reasons},
-            ), mac=self._rt.entry_mac)
+    def _accept(self, tx: Connection, cases: list[Case], rejected: list[codes.Rejection], now: datetime) -> None:
+        """Spend the codes that are right; the others, and those that were spent before, are rejected."""
+        right = [case for case in cases if case.step is not None]
+        accepted = together(tx, right, lambda some: self._spend(tx, some, now), refused=lambda _case, _error: None)
+        for case, taken in zip(right, accepted, strict=True):
+            case.accepted = taken
+        for case in cases:
+            if case.accepted is None:
+                assert case.attempt is not None
+                no = codes.reject(case.attempt, client_id=case.asked.client_id, signatory_id=case.asked.signatory_id)
+                case.refusal = no.refusal
+                rejected.append(no)
+
+    def _spend(self, tx: Connection, cases: Sequence[Case], now: datetime) -> list[Accepted | None]:
+        """All of them, or an exception: one step was spent before, even if somebody set the counters back."""
+        codes.accept(tx, [(case.attempt, case.step) for case in cases if case.attempt and case.step is not None])
+        accepted = [Accepted(draw("co"), case.asked.signatory_id, case.asked.client_id, case.asked.channel)
+                    for case in cases]
+        tx.execute(_CONFIRMED, [{
+            "id": each.id, "owner": each.signatory_id, "step": case.step, "client_id": each.client_id,
+            "phone_id": case.phone.id if case.phone else None, "channel": each.channel,
+            "matching_code": case.matching_code, "created_at": now,
+        } for case, each in zip(cases, accepted, strict=True)])
+        record(tx, now, *(_confirmed(case, each) for case, each in zip(cases, accepted, strict=True)),
+               mac=self._rt.entry_mac)
+        return [*accepted]
+
+    def _intend_lines(self, tx: Connection, cases: list[Case], now: datetime) -> None:
+        asked = [(case, Asked(case.accepted, line))
+                 for case in cases if case.accepted is not None for line in case.asked.lines]
+        denied: list[Fact] = []
+        answers = intents.intend(self._rt, tx, [each for _, each in asked], now)
+        for (case, each), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, intents.Intent):
+                case.intents.append(answer)
+                continue
+            reasons = [f"{finding.rule}: {finding.why}" for finding in getattr(answer, "findings", ())]
+            case.outcomes[each.line.signing_request_id] = LineOutcome(
+                each.line.signing_request_id, "denied", answer.code, " ".join([answer.message, *reasons]))
+            denied.append(_denied(each, answer, reasons))
+        record(tx, now, *denied, mac=self._rt.entry_mac)
 
     def _sign(self, cases: list[Case]) -> None:
         """From here the device may have signed. A crash leaves intents without outcome; reconcile closes them."""
@@ -230,8 +247,8 @@ class Confirmations:
             try:
                 with stage("database"), self._rt.db.write() as tx:                                # W4
                     now = self._rt.now()
-                    outcomes = {each.intent.signing_request_id: intents.conclude(self._rt, tx, each, now)
-                                for each in performed}
+                    told = intents.conclude(self._rt, tx, performed, now)
+                outcomes = {each.signing_request_id: each for each in told}
                 _show(performed, outcomes)
                 return outcomes
             except Unavailable:
@@ -239,9 +256,9 @@ class Confirmations:
                     break
                 self._pause()
         log.error("the outcomes of %d intents could not be recorded; reconcile will close them", len(performed))
-        lost = "The signature could not be recorded. Its outcome is unknown."
-        return {each.intent.signing_request_id:
-                LineOutcome(each.intent.signing_request_id, "failed", "unknown-outcome", lost) for each in performed}
+        return {each.intent.signing_request_id: LineOutcome(
+            each.intent.signing_request_id, "failed", intents.Outcome.UNKNOWN.value, intents.UNRECORDED)
+            for each in performed}
 
     @staticmethod
     def _pause() -> None:
@@ -260,12 +277,28 @@ def _away(what: str, error: DeviceError) -> Unavailable:
     return Unavailable("The device does not answer. Nothing was signed.", code="device-away")
 
 
+def _confirmed(case: Case, accepted: Accepted) -> Fact:
+    return Fact(
+        Event.CONFIRMED, f"person:{accepted.signatory_id}", client_id=accepted.client_id,
+        signatory_id=accepted.signatory_id, data={
+            "confirmation": accepted.id, "channel": accepted.channel, "matching_code": case.matching_code,
+            "documents": len(case.asked.lines), **({"phone": case.phone.id} if case.phone else {})})
+
+
+def _denied(asked: Asked, refusal: SigningError, reasons: list[str]) -> Fact:
+    confirmed, line = asked.confirmed, asked.line
+    return Fact(
+        Event.CONFIRM_DENIED, f"person:{confirmed.signatory_id}",
+        "denied" if isinstance(refusal, Denied) else "refused", client_id=confirmed.client_id,
+        signatory_id=confirmed.signatory_id, credential_id=line.credential_id,
+        signing_request_id=line.signing_request_id, document_digest=line.document_digest,
+        data={"confirmation": confirmed.id, "code": refusal.code, "reasons": reasons},
+    )
+
+
 def _show(performed: list[intents.Performed], outcomes: dict[str, LineOutcome]) -> None:
     for each in performed:
         if outcomes[each.intent.signing_request_id].code != "late":  # then another has recorded and counted it
             SIGNATURES.labels(each.outcome.value).inc()
             REQUESTS.labels("finishing" if each.outcome is intents.Outcome.DONE else "failed").inc()
 
-
-def code_of(lines: Iterable[Line]) -> str:
-    return matching_code((line.signing_request_id, line.document_digest) for line in lines)

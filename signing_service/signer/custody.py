@@ -21,7 +21,7 @@ from signing_service.db.tables import credential, key
 from signing_service.errors import Invalid, NotFound, Unavailable, WrongState
 from signing_service.ids import draw
 from signing_service.signer.acting import By
-from signing_service.signer.intents import key_ref
+from signing_service.signer.grounds import key_ref
 from signing_service.signer.rows import mac_of
 from signing_service.signer.runtime import Runtime
 from signing_service.signer.timestamps import signature_algorithm

@@ -13,30 +13,35 @@ second signature. After W4 nothing is lost.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from hsm.algorithms import Algorithm, KeyKind
-from hsm.device import Custody, KeyRef
+from hsm.algorithms import Algorithm
+from hsm.device import KeyRef
 from hsm.errors import DeviceBusy, DeviceError, DeviceUnavailable, Tampered
 from hsm.verification import holds
 from policies.decision import Confirm as ConfirmedBy
-from signing_service import credentials
 from signing_service.audit import Event, Fact, record
-from signing_service.db.tables import credential, intent, key, signature, signing_request
-from signing_service.errors import Denied, NotFound, Reason, SigningError, Unavailable, WrongState
-from signing_service.facts import Paper, active_policy, gather, local_day
+from signing_service.db.tables import intent, signature, signing_request
+from signing_service.errors import NotFound, SigningError, Unavailable, WrongState
+from signing_service.facts import local_day
 from signing_service.ids import draw
+from signing_service.signer.grounds import Accepted, Asked, Grounds, decide, read, rows_of, usable
 from signing_service.signer.runtime import Runtime
+from signing_service.signer.together import Unfit, together
 from signing_service.wire.messages import Line, LineOutcome
 
 log = logging.getLogger(__name__)
+SPENT = "This document was already signed, or is in the confirmation twice."
+UNRECORDED = "The signature could not be recorded. Its outcome is unknown."
 
 
 class Outcome(StrEnum):
@@ -45,16 +50,6 @@ class Outcome(StrEnum):
     DONE = "done"
     FAILED = "failed"
     UNKNOWN = "unknown-outcome"
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """A confirmation whose code is spent: the only thing that `intend` acts upon. A phone's names no client."""
-
-    id: str
-    signatory_id: str
-    client_id: str | None
-    channel: str
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,7 @@ def look(rt: Runtime, credential_ids: set[str]) -> dict[str, SigningError]:
     """Check the MACs of the rows that lines rely on, before any transaction. Returns what was wrong, by credential."""
     wrong: dict[str, SigningError] = {}
     with rt.db.read() as tx:
-        rows = {row["id"]: row for row in tx.execute(
-            select(credential).where(credential.c.id.in_(credential_ids))).mappings()}
-        keys = {row["id"]: row for row in tx.execute(
-            select(key).where(key.c.id.in_({row["key_id"] for row in rows.values()}))).mappings()}
+        rows, keys = rows_of(tx, credential_ids)
     for credential_id, row in rows.items():
         try:
             rt.verified.check("credential", row)
@@ -115,32 +107,109 @@ def report_tampering(rt: Runtime, error: Tampered, **where: Any) -> SigningError
                        retry_after=3600)
 
 
-def intend(rt: Runtime, tx: Connection, confirmed: Accepted, line: Line, now: datetime) -> Intent:
-    """W3 for one line. Raises a refusal; call it inside a savepoint, so that then nothing was written."""
+@dataclass
+class Granted:
+    """What the lines so far were granted: each counts for those after it."""
+
+    intents: list[Intent] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+    digests: set[tuple[str, str]] = field(default_factory=set)
+    of_credential: Counter[str] = field(default_factory=Counter)
+
+
+_MOVE = update(signing_request).where(
+    signing_request.c.id == bindparam("which"), signing_request.c.state == "pending",
+    signing_request.c.expires_at > bindparam("now"))
+_INTEND = insert(intent)
+
+
+def intend(rt: Runtime, tx: Connection, asked: Sequence[Asked], now: datetime) -> list[Intent | SigningError]:
+    """W3: an intent, or the refusal, for each line. What is refused has written nothing.
+
+    All lines cost the statements of one. Where a row cannot be read, or somebody else was faster with one of the
+    requests, that line is found by halves, and the others do not notice.
+    """
+    def decided(some: Sequence[Asked]) -> list[Intent | SigningError]:
+        grounds, granted = read(rt, tx, some, now), Granted()
+        answers = [_decided(rt, each, grounds, granted, now) for each in some]
+        _write(rt, tx, granted, now)
+        return answers
+
+    def refused(each: Asked, error: Unfit) -> SigningError:
+        return error if isinstance(error, SigningError) else _damaged(each.line, error)
+
+    return together(tx, asked, decided, refused=refused)
+
+
+def _decided(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted, now: datetime) -> Intent | SigningError:
     try:
-        found = tx.execute(select(signing_request).where(signing_request.c.id == line.signing_request_id)).first()
-        request = check_line(found, confirmed, line, now)
-        holder, ref = _usable(rt, tx, line, confirmed.signatory_id, now)
-        decision = decide(rt, tx, request, holder, confirmed, now)
-    except (ValueError, TypeError) as error:  # a front that was taken over writes into its rows what it likes
-        log.exception("a row of %s cannot be read", line.signing_request_id)
-        raise WrongState("The signing request cannot be read.", code="row-damaged") from error
-    moved = tx.execute(
-        update(signing_request)
-        .where(signing_request.c.id == line.signing_request_id, signing_request.c.state == "pending",
-               signing_request.c.expires_at > now)
-        .values(state="signing", confirmation_id=confirmed.id, tail_digest=line.tail_digest)
-    )
-    if moved.rowcount != 1:
+        return _granted(rt, asked, grounds, granted, now)
+    except SigningError as error:
+        return error
+    except (ValueError, TypeError) as error:
+        return _damaged(asked.line, error)
+
+
+def _damaged(line: Line, error: Exception) -> SigningError:
+    """A front that was taken over writes into its rows what it likes."""
+    log.error("a row of %s cannot be read", line.signing_request_id, exc_info=error)
+    return WrongState("The signing request cannot be read.", code="row-damaged")
+
+
+def _granted(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted, now: datetime) -> Intent:
+    confirmed, line = asked.confirmed, asked.line
+    request = check_line(grounds.requests.get(line.signing_request_id), confirmed, line, now)
+    holder, ref = usable(grounds, line, confirmed.signatory_id, now)
+    policy_hash = decide(grounds, request, holder, confirmed, now, granted.of_credential[holder.id])
+    if line.signing_request_id in granted.requests:
         raise WrongState("The signing request is no longer pending.", code="not-pending")
+    if (confirmed.id, line.document_digest) in granted.digests:
+        raise WrongState(SPENT, code="spent")
     made = Intent(
         id=draw("in"), signing_request_id=line.signing_request_id, credential_id=line.credential_id,
         document_digest=line.document_digest, to_sign=line.to_sign, algorithm=holder.algorithm, key=ref,
         deadline=now + timedelta(seconds=rt.settings.intent_seconds), agency_code=request.agency_code,
         client_id=request.client_id, confirmation=confirmed,
     )
-    _write(rt, tx, made, line, now, decision)
+    _grant(rt, granted, made, line, policy_hash, now)
     return made
+
+
+def _grant(rt: Runtime, granted: Granted, made: Intent, line: Line, policy_hash: str, now: datetime) -> None:
+    granted.requests.add(made.signing_request_id)
+    granted.digests.add((made.confirmation.id, made.document_digest))
+    granted.of_credential[made.credential_id] += 1
+    granted.intents.append(made)
+    granted.rows.append({
+        "id": made.id, "confirmation_id": made.confirmation.id, "signing_request_id": made.signing_request_id,
+        "credential_id": made.credential_id, "key_id": made.key.id, "document_digest": made.document_digest,
+        "tail_digest": line.tail_digest, "to_sign": made.to_sign, "algorithm": made.algorithm.value,
+        "policy_hash": policy_hash, "signer_id": rt.id, "created_at": now, "deadline": made.deadline,
+        "local_day": local_day(now, rt.settings.timezone),
+    })
+    granted.facts.append(_fact(Event.INTENT, made, data={
+        "intent": made.id, "confirmation": made.confirmation.id, "key": made.key.id,
+        "tail_digest": line.tail_digest, "to_sign": made.to_sign.hex(), "algorithm": made.algorithm.value,
+        "policy": policy_hash,
+    }))
+
+
+def _write(rt: Runtime, tx: Connection, granted: Granted, now: datetime) -> None:
+    """Move the requests, insert the intents. WrongState where another was faster with any of them."""
+    if not granted.rows:
+        return
+    moved = tx.execute(_MOVE, [
+        {"which": row["signing_request_id"], "now": now, "state": "signing",
+         "confirmation_id": row["confirmation_id"], "tail_digest": row["tail_digest"]} for row in granted.rows])
+    if moved.rowcount != len(granted.rows):
+        raise WrongState("The signing request is no longer pending.", code="not-pending")
+    try:
+        tx.execute(_INTEND, granted.rows)
+    except IntegrityError as error:  # unique per request, and per (confirmation, digest): spent is spent
+        raise WrongState(SPENT, code="spent") from error
+    record(tx, now, *granted.facts, mac=rt.entry_mac)
 
 
 def check_line(request: Any, confirmed: Accepted, line: Line, now: datetime) -> Any:
@@ -158,60 +227,6 @@ def check_line(request: Any, confirmed: Accepted, line: Line, now: datetime) -> 
     if line.algorithm != request.algorithm or len(line.to_sign) != Algorithm(request.algorithm).digest.size:
         raise WrongState("The confirmation is for another algorithm.", code="other-algorithm")
     return request
-
-
-def _usable(rt: Runtime, tx: Connection, line: Line, signatory_id: str,
-            now: datetime) -> tuple[credentials.Credential, KeyRef]:
-    """The credential and its key, as rows whose MACs were checked, valid at this moment."""
-    row = tx.execute(select(credential).where(credential.c.id == line.credential_id)).mappings().first()
-    if row is None or row["signatory_id"] != signatory_id or row["kind"] not in ("personal", "agency"):
-        raise NotFound("The signatory has no such credential.")
-    held = credentials.find(tx, line.credential_id)
-    if not held.is_valid(now):
-        raise WrongState(f"The credential cannot sign now: it is {held.state}, or its certificate is not valid.",
-                         code="credential-not-usable")
-    if held.algorithm != line.algorithm:
-        raise WrongState("The credential's algorithm has changed.", code="other-algorithm")
-    key_row = tx.execute(select(key).where(key.c.id == held.key_id)).mappings().first()
-    if key_row is None or not rt.verified.knows("credential", row) or not rt.verified.knows("key", key_row):
-        raise WrongState("The credential changed at this moment. Confirm again.", code="credential-changed")
-    return held, key_ref(key_row)
-
-
-def key_ref(row: Any) -> KeyRef:
-    return KeyRef(id=row["id"], kind=KeyKind(row["kind"]), custody=Custody(row["custody"]),
-                  public_key=row["public_key"], blob=row["blob"])
-
-
-def decide(rt: Runtime, tx: Connection, request: Any, holder: credentials.Credential, confirmed: Accepted,
-           now: datetime) -> str:
-    """Decide again, now, with the policy in force. Returns its hash; raises Denied with the findings."""
-    policy = active_policy(tx)
-    facts = gather(tx, Paper.of_row(request), holder, now, timezone=rt.settings.timezone,
-                   confirm=ConfirmedBy(confirmed.channel), signatory_id=confirmed.signatory_id)
-    decision = policy.decide(facts)
-    if not decision.permitted:
-        findings = [Reason(finding.rule, finding.why) for finding in decision.findings if not finding.permits]
-        raise Denied("The policy does not permit this signature now.", findings=findings)
-    return decision.policy_hash
-
-
-def _write(rt: Runtime, tx: Connection, made: Intent, line: Line, now: datetime, policy_hash: str) -> None:
-    try:
-        tx.execute(insert(intent).values(
-            id=made.id, confirmation_id=made.confirmation.id, signing_request_id=made.signing_request_id,
-            credential_id=made.credential_id, key_id=made.key.id, document_digest=made.document_digest,
-            tail_digest=line.tail_digest, to_sign=made.to_sign, algorithm=made.algorithm.value,
-            policy_hash=policy_hash, signer_id=rt.id, created_at=now, deadline=made.deadline,
-            local_day=local_day(now, rt.settings.timezone),
-        ))
-    except IntegrityError as error:  # unique per request, and per (confirmation, digest): spent is spent
-        raise WrongState("This document was already signed, or is in the confirmation twice.", code="spent") from error
-    record(tx, now, _fact(Event.INTENT, made, data={
-        "intent": made.id, "confirmation": made.confirmation.id, "key": made.key.id,
-        "tail_digest": line.tail_digest, "to_sign": made.to_sign.hex(), "algorithm": made.algorithm.value,
-        "policy": policy_hash,
-    }), mac=rt.entry_mac)
 
 
 def _fact(event: Event, made: Intent, outcome: str = "ok", data: dict[str, Any] | None = None) -> Fact:
@@ -249,31 +264,58 @@ def perform(rt: Runtime, made: Intent) -> Performed:
     return Performed(made, Outcome.DONE, value)
 
 
-def conclude(rt: Runtime, tx: Connection, performed: Performed, now: datetime) -> LineOutcome:
-    """W4 for one intent: first outcome wins. A late signer finds one already and discards its value.
+_CLOSE = update(intent).where(intent.c.id == bindparam("which"), intent.c.outcome.is_(None))
+_WRITTEN = select(intent.c.id, intent.c.outcome).where(intent.c.id.in_(bindparam("ids", expanding=True)))
+_KEEP = insert(signature)
+_END = update(signing_request).where(signing_request.c.id == bindparam("which"), signing_request.c.state == "signing")
+
+
+def conclude(rt: Runtime, tx: Connection, performed: Sequence[Performed], now: datetime) -> list[LineOutcome]:
+    """W4: first outcome wins. A late signer finds one already and discards its value.
 
     An outcome that is already there as we would write it is our own: a COMMIT whose acknowledgement was lost.
     """
+    def written(some: Sequence[Performed]) -> list[LineOutcome]:
+        closed = tx.execute(_CLOSE, [
+            {"which": each.intent.id, "outcome": each.outcome.value, "outcome_at": now} for each in some])
+        if closed.rowcount != len(some):
+            raise WrongState("The outcome was recorded by another.", code="late")
+        _keep(tx, some, now)
+        record(tx, now, *(_outcome_fact(each) for each in some), mac=rt.entry_mac)
+        return [_told(each) for each in some]
+
+    def refused(each: Performed, error: Unfit) -> LineOutcome:
+        found = tx.execute(_WRITTEN, {"ids": [each.intent.id]}).first()
+        if found is not None and found.outcome == each.outcome:
+            return _told(each)
+        if isinstance(error, SigningError):
+            return LineOutcome(each.intent.signing_request_id, "failed", error.code, error.message)
+        log.error("the outcome of %s cannot be written; reconcile will close it", each.intent.id, exc_info=error)
+        return LineOutcome(each.intent.signing_request_id, "failed", Outcome.UNKNOWN.value, UNRECORDED)
+
+    return together(tx, performed, written, refused=refused)
+
+
+def _keep(tx: Connection, performed: Sequence[Performed], now: datetime) -> None:
+    """The values, and the states of their requests."""
+    done = [each for each in performed if each.value is not None]
+    failed = [each for each in performed if each.value is None]
+    if done:
+        tx.execute(_KEEP, [{"intent_id": each.intent.id, "signing_request_id": each.intent.signing_request_id,
+                            "value": each.value, "created_at": now} for each in done])
+        tx.execute(_END, [{"which": each.intent.signing_request_id, "state": "finishing"} for each in done])
+    if failed:
+        tx.execute(_END, [{"which": each.intent.signing_request_id, "state": "failed", "reason": each.why,
+                           "ended_at": now} for each in failed])
+
+
+def _outcome_fact(performed: Performed) -> Fact:
     made = performed.intent
-    closed = tx.execute(
-        update(intent).where(intent.c.id == made.id, intent.c.outcome.is_(None))
-        .values(outcome=performed.outcome.value, outcome_at=now)
-    )
-    if closed.rowcount != 1:
-        written = tx.execute(select(intent.c.outcome).where(intent.c.id == made.id)).scalar_one_or_none()
-        if written != performed.outcome:
-            return LineOutcome(made.signing_request_id, "failed", "late", "The outcome was recorded by another.")
-        return _told(performed)
-    if performed.value is None:
-        _fail(rt, tx, performed, now)
-        return _told(performed)
-    tx.execute(insert(signature).values(
-        intent_id=made.id, signing_request_id=made.signing_request_id, value=performed.value, created_at=now))
-    tx.execute(update(signing_request).where(signing_request.c.id == made.signing_request_id,
-                                             signing_request.c.state == "signing").values(state="finishing"))
-    record(tx, now, _fact(Event.DONE, made, data={
-        "intent": made.id, "value_digest": _digest(performed.value)}), mac=rt.entry_mac)
-    return _told(performed)
+    if performed.value is not None:
+        digest = sha256(performed.value).hexdigest()
+        return _fact(Event.DONE, made, data={"intent": made.id, "value_digest": digest})
+    event = Event.UNKNOWN_OUTCOME if performed.outcome is Outcome.UNKNOWN else Event.FAILED
+    return _fact(event, made, performed.outcome.value, {"intent": made.id, "why": performed.why})
 
 
 def _told(performed: Performed) -> LineOutcome:
@@ -281,19 +323,3 @@ def _told(performed: Performed) -> LineOutcome:
     if performed.outcome is Outcome.DONE:
         return LineOutcome(request_id, "done")
     return LineOutcome(request_id, "failed", performed.outcome.value, performed.why)
-
-
-def _fail(rt: Runtime, tx: Connection, performed: Performed, now: datetime) -> None:
-    made, unknown = performed.intent, performed.outcome is Outcome.UNKNOWN
-    tx.execute(
-        update(signing_request)
-        .where(signing_request.c.id == made.signing_request_id, signing_request.c.state == "signing")
-        .values(state="failed", reason=performed.why, ended_at=now)
-    )
-    event = Event.UNKNOWN_OUTCOME if unknown else Event.FAILED
-    record(tx, now, _fact(event, made, performed.outcome.value, {"intent": made.id, "why": performed.why}),
-           mac=rt.entry_mac)
-
-
-def _digest(value: bytes) -> str:
-    return sha256(value).hexdigest()

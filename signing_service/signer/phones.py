@@ -9,13 +9,13 @@ so that a phone retired a moment ago confirms nothing.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from signing_service.audit import Event, record
 from signing_service.db.tables import phone
@@ -28,6 +28,7 @@ from signing_service.wire import messages as m
 
 UNKNOWN = "This phone is not known here, or no longer."
 NOBODYS = "0" * 64  # compared with where there is no row, so that it costs the same
+_PHONES = select(phone).where(phone.c.id.in_(bindparam("ids", expanding=True)))
 
 
 class State(StrEnum):
@@ -65,7 +66,19 @@ def recognize(rt: Runtime, proof: m.PhoneProof, *, of: str | None = None, state:
     on record within bounds; WrongState `phone-ready` for an active phone that was expected to be enrolling still.
     Raises Tampered and DeviceError.
     """
-    row = _row(rt, phone.c.id == proof.id)
+    return recognized(rt, proof, _row(rt, phone.c.id == proof.id), of=of, state=state)
+
+
+def rows_of(rt: Runtime, ids: Iterable[str]) -> dict[str, Any]:
+    """The rows of these phones, by id: one query for all who wait."""
+    with rt.db.read() as tx:
+        return {row["id"]: row for row in tx.execute(_PHONES, {"ids": list(ids)}).mappings()}
+
+
+def recognized(
+    rt: Runtime, proof: m.PhoneProof, row: Any, *, of: str | None = None, state: State = State.ACTIVE,
+) -> Recognized:
+    """As `recognize`, of a row that was just read; None where there is none."""
     is_right = hmac.compare_digest(secret_hash(proof.secret), row["secret_hash"] if row else NOBODYS)
     if row is None or not is_right or (of is not None and row["signatory_id"] != of):
         raise _refused(rt, proof, of)
@@ -84,9 +97,15 @@ def _refused(rt: Runtime, proof: m.PhoneProof, of: str | None) -> NotAuthorized:
 
 def check_still(rt: Runtime, tx: Connection, known: Recognized) -> None:
     """Inside the transaction that acts: NotAuthorized `phone` unless the row is, byte for byte, the one recognized."""
-    row = tx.execute(select(phone).where(phone.c.id == known.id)).mappings().first()
-    if row is None or row["mac"] != known.row["mac"] or not rt.verified.knows("phone", row):
+    if known.id not in still(rt, tx, [known]):
         raise NotAuthorized(UNKNOWN, code="phone")
+
+
+def still(rt: Runtime, tx: Connection, known: Sequence[Recognized]) -> set[str]:
+    """Which of these phones are, byte for byte, those that were recognized: for the transaction that acts."""
+    were = {each.id: each.row["mac"] for each in known}
+    return {row["id"] for row in tx.execute(_PHONES, {"ids": list(were)}).mappings()
+            if row["mac"] == were[row["id"]] and rt.verified.knows("phone", row)}
 
 
 def retirements(rt: Runtime, signatory_id: str, *, but: str | None = None) -> list[Revision]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import new, sha256
-from types import SimpleNamespace
 from typing import Any
 
 from asn1crypto import algos, cms, core, tsp, x509
@@ -21,12 +20,13 @@ from hsm.device import KeyRef
 from hsm.errors import DeviceError, Tampered
 from hsm.verification import holds
 from signing_service.audit import Event, Fact, record
-from signing_service.credentials import Credential, of_row
+from signing_service.credentials import Credential, of_mapping
 from signing_service.db.tables import credential, key
 from signing_service.errors import SigningError, Unavailable, Unsupported
 from signing_service.ids import uuid7
 from signing_service.signer import clock
-from signing_service.signer.intents import key_ref, report_tampering
+from signing_service.signer.grounds import key_ref
+from signing_service.signer.intents import report_tampering
 from signing_service.signer.runtime import Runtime
 from signing_service.wire.messages import IssueTimestamp, TimestampIssued
 
@@ -79,7 +79,7 @@ def current(rt: Runtime) -> Authority:
         raise report_tampering(rt, error, credential_id=row["id"]) from error
     except DeviceError as error:
         raise Unavailable("The device does not answer.", code="device-away") from error
-    held = of_row(SimpleNamespace(**row))
+    held = of_mapping(row)
     if not held.is_valid(rt.now()) or held.certificate is None:
         raise Unavailable("The timestamp authority's certificate is not valid now.", code="timestamp-certificate",
                           retry_after=3600)

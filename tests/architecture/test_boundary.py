@@ -51,17 +51,19 @@ ASKED_IN: dict[str, set[str]] = {
 }
 # Values that are a right: each is made in one place only, after the checks that it stands for.
 MADE_IN: dict[str, set[Place]] = {
-    "Accepted": {("signer/confirmations.py", "_accept")},   # a code that was spent
-    "Intent": {("signer/intents.py", "intend")},            # written before the device is asked
+    "Accepted": {("signer/confirmations.py", "_spend")},    # a code that was spent
+    "Intent": {("signer/intents.py", "_granted")},          # written before the device is asked
     "Performed": {("signer/intents.py", "perform")},
     "Recorded": {("signer/timestamps.py", "_record")},
     "Spent": {("signer/codes.py", "spend")},                # an operator's code
     "Change": {("signer/custody.py", "revise")},            # a credential's row with its MAC
-    "Recognized": {("signer/phones.py", "recognize")},      # a phone that showed its secret
+    "Recognized": {("signer/phones.py", "recognized")},     # a phone that showed its secret
     "Usable": {("signer/tickets.py", "_usable"), ("signer/tickets.py", "of_phone")},  # by the browser that has it
 }
 CALLED_IN: dict[str, set[Place]] = {
-    "intend": {("signer/confirmations.py", "_line")},
+    "_granted": {("signer/intents.py", "_decided")},
+    "_spend": {("signer/confirmations.py", "_accept")},
+    "intend": {("signer/confirmations.py", "_intend_lines")},
     "perform": {("signer/confirmations.py", "_sign")},
     "_issue": {("signer/timestamps.py", "issue_all")},
 }

@@ -1,0 +1,41 @@
+"""What waits is written together, and what does not fit is found by halves: nobody pays for a neighbour.
+
+A set of conditional writes either takes effect as a whole, or is rolled back to before it and tried in two halves,
+down to the one that does not fit. So n good ones cost the statements of one, and one bad one among n costs log n times
+as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from signing_service.errors import SigningError
+
+T = TypeVar("T")
+R = TypeVar("R")
+# A refusal, a unique key that is taken, or a row that cannot be read; an outage is none of these and goes through.
+Unfit = SigningError | IntegrityError | ValueError | TypeError
+
+
+def together(
+    tx: Connection, items: Sequence[T], work: Callable[[Sequence[T]], list[R]], *, refused: Callable[[T, Unfit], R],
+) -> list[R]:
+    """What `work` gives for each, in order; `refused` says what it is for one that does not fit even alone.
+
+    `work` raises where any of its items does not fit, and all that it wrote is undone.
+    """
+    if not items:
+        return []
+    try:
+        with tx.begin_nested():
+            return work(items)
+    except (SigningError, IntegrityError, ValueError, TypeError) as error:
+        if len(items) == 1:
+            return [refused(items[0], error)]
+    middle = len(items) // 2
+    return [answer for half in (items[:middle], items[middle:])
+            for answer in together(tx, half, work, refused=refused)]
