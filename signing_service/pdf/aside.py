@@ -27,8 +27,10 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 class Aside:
     """Which clients are read aside, and the worker that does it; it starts when the first of them comes."""
 
-    def __init__(self, start: Callable[[], Awaitable[Worker]], jobs_per_worker: int) -> None:
-        self._start, self._jobs = start, jobs_per_worker
+    def __init__(
+        self, start: Callable[[], Awaitable[Worker]], end: Callable[[Worker], Awaitable[None]], jobs_per_worker: int,
+    ) -> None:
+        self._start, self._end, self._jobs = start, end, jobs_per_worker
         self._until: dict[str, float] = {}
         self._turn = asyncio.Lock()
         self._worker: Worker | None = None
@@ -58,7 +60,7 @@ class Aside:
             finally:
                 if not self._worker.alive or self._worker.jobs >= self._jobs:
                     worn, self._worker = self._worker, None
-                    await worn.kill()
+                    await self._end(worn)
 
 
 def _step_back(pid: int) -> None:

@@ -79,7 +79,7 @@ class Pool:
         self._general = asyncio.Semaphore(size - 1)
         self._turns = Turns(_WAITING_PER_CLIENT, "Too many of your documents are waiting to be looked at.")
         self._drawers = Drawers(size, self.limits, observe, self._fonts)
-        self._aside = Aside(self._spawn, self.limits.jobs_per_worker)
+        self._aside = Aside(self._spawn_unless_closed, self._end, self.limits.jobs_per_worker)
         self._waiting = 0
         self._closed = False
 
@@ -232,9 +232,12 @@ class Pool:
         if verb in READING:
             self._general.release()
 
-    async def _replace(self, worker: Worker, verb: Verb) -> None:
+    async def _end(self, worker: Worker) -> None:
         await worker.kill()
         self._workers.discard(worker)
+
+    async def _replace(self, worker: Worker, verb: Verb) -> None:
+        await self._end(worker)
         while True:
             try:
                 self._idle.put_nowait(await self._spawn())
@@ -245,6 +248,11 @@ class Pool:
 
     async def _start_one(self) -> None:
         self._idle.put_nowait(await self._spawn())
+
+    async def _spawn_unless_closed(self) -> Worker:
+        if self._closed:
+            raise Gone("the pool is closed")
+        return await self._spawn()
 
     async def _spawn(self) -> Worker:
         worker = await Worker.start(self.limits, self._folders, self._fonts)

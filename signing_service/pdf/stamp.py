@@ -68,7 +68,7 @@ def _content(texts: tuple[str, ...], lines: list[Line], width: int, height: int)
     text_width = max(round(line.width * _SIZE / 1000) for line in lines)
     wide, high = text_width + 2 * _INNER, len(lines) * _LEADING + 2 * _INNER
     scale = min((width - 2 * _OUTER) / wide, (height - 2 * _OUTER) / high, 1)
-    bottom = _OUTER + (height - 2 * _OUTER - high * scale) / 2
+    bottom = (height - high * scale) // 2
     left = _OUTER + _INNER * scale
     first = bottom + (_INNER + (len(lines) - 1) * _LEADING) * scale
     shown = b" ".join(
