@@ -15,8 +15,8 @@ from tests.bench.short import less
 from tests.support import softhsm
 from tests.support.city import City, Clock, Person, runtime
 
-BATCH = 50
-WAITING = 50          # confirmations that wait together: as many as the signer takes at once
+BATCH = less(50, 5)
+WAITING = less(50, 5)  # confirmations that wait together: as many as the signer takes at once
 ROUNDS = less(8, 1)
 KINDS = {"p256": "p-256", "rsa": "rsa-2048"}
 
@@ -33,7 +33,8 @@ def _of_kind(directory: Path, name: str, kind: str) -> Iterator[Figure]:
     city = City(runtime(url, directory, softhsm.device(), clock), clock)
     try:
         load = _Load(city, crowd.move_in(city, WAITING, kind))
-        yield load.timed(f"signer-{name}-one", f"signer, {kind}, one code each, one after the other", load.ones(20), 1)
+        yield load.timed(f"signer-{name}-one", f"signer, {kind}, one code each, one after the other",
+                         load.ones(less(20, 2)), 1)
         yield load.timed(f"signer-{name}-waiting", f"signer, {kind}, one code each, {WAITING} waiting",
                          load.ones(WAITING), WAITING)
         yield load.timed(f"signer-{name}-batch", f"signer, {kind}, {BATCH} under one code", load.batches(1), 1)

@@ -134,8 +134,9 @@ def _searched(database: str, url: str, sown: Sown) -> Figure:
         db.close()
     slowest = max(each, key=lambda one: one.p50_ms)
     taken = [one.p50_ms / 1000 for one in each]
-    return Figure(f"{database}-search-{sown.entries}", f"{database}, {sown.entries} entries: {len(each)} searches; slowest: {slowest.what}",
-                  len(each) / sum(taken), quantile(taken, 0.5) * 1000, max(taken) * 1000)
+    what = f"{database}, {sown.entries} entries: {len(each)} searches; the slowest: {slowest.what}"
+    return Figure(f"{database}-search-{sown.entries}", what, len(each) / sum(taken), quantile(taken, 0.5) * 1000,
+                  max(taken) * 1000)
 
 
 def _started(database: str, size: int, service: Service) -> Iterator[Figure]:
