@@ -164,10 +164,9 @@ def test_a_document_that_eats_the_memory_is_refused_and_the_worker_replaced(tmp_
     with_pool(story, Limits(memory_bytes=128 << 20, look_cpu_seconds=60, look_wall_seconds=60))
 
 
-def test_one_slot_is_left_for_finishing_while_all_others_look(tmp_path: Path) -> None:
+def test_one_slot_is_left_for_what_was_confirmed_while_all_others_look(tmp_path: Path) -> None:
     signatory = a_signatory()
     tail, output = tmp_path / "tail", tmp_path / "signed.pdf"
-    prepared = signatory.prepares(DOCUMENT, tail)
 
     async def story(pool: Pool) -> None:
         hanging = [
@@ -175,6 +174,7 @@ def test_one_slot_is_left_for_finishing_while_all_others_look(tmp_path: Path) ->
             for at in range(4)
         ]
         await asyncio.sleep(0)
+        prepared = await pool.prepare(signatory.order(DOCUMENT, tail))
         await pool.complete(signatory.completes(DOCUMENT, tail, output, prepared))
         assert not any(task.done() for task in hanging)
         await given_up(hanging)
@@ -193,6 +193,32 @@ def test_a_client_has_one_slot_for_looking_and_leaves_the_others_to_others(tmp_p
         await given_up(hanging)
 
     with_pool(story, size=3)
+
+
+def test_who_was_costly_is_read_aside_and_others_do_not_wait_behind_the_next_one(tmp_path: Path, good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        with pytest.raises(Invalid):
+            await pool.look(endless(tmp_path, "0.pdf"), client_id="costly")
+        pool.limits = Limits(look_wall_seconds=600)
+        next_one = asyncio.create_task(pool.look(endless(tmp_path, "1.pdf"), client_id="costly"))
+        await asyncio.sleep(0)
+        assert (await pool.look(good, client_id="honest")).pages == 1
+        while 15 not in {os.getpriority(os.PRIO_PROCESS, pid) for pid in worker_pids()}:
+            await asyncio.sleep(0.02)  # the one aside has just been started
+        assert not next_one.done()
+        await given_up([next_one])
+        assert (await pool.look(good, client_id="costly")).pages == 1
+
+    with_pool(story, Limits(look_wall_seconds=0.3))
+
+
+def test_an_ordinary_document_puts_nobody_aside(good: Path) -> None:
+    async def story(pool: Pool) -> None:
+        for _ in range(20):
+            await pool.look(good, client_id="honest")
+        assert not any(os.getpriority(os.PRIO_PROCESS, pid) == 15 for pid in worker_pids())
+
+    with_pool(story)
 
 
 async def given_up(tasks: list[asyncio.Task[Look]]) -> None:
