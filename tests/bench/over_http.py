@@ -21,6 +21,7 @@ from tests.bench.http_load import Load, Stage
 from tests.bench.processes import peaks
 from tests.bench.short import QUICK, less
 from tests.bench.stages import Histograms
+from tests.support import postgres
 from tests.support.city import Person
 from tests.support.service import Service, until
 
@@ -40,15 +41,18 @@ class Case:
     size: str
     groups: int
     each: int
+    database: str = "sqlite"
 
     @property
     def name(self) -> str:
-        return f"http-{self.kind}-{self.level}-{self.size}-{'batch' if self.each > 1 else 'each'}"
+        place = "http" if self.database == "sqlite" else f"http-{self.database}"
+        return f"{place}-{self.kind}-{self.level}-{self.size}-{'batch' if self.each > 1 else 'each'}"
 
     @property
     def what(self) -> str:
         way = f"{self.each} under one code" if self.each > 1 else "one code each"
-        return f"HTTP, {KINDS[self.kind]}, {LEVELS[self.level]}, {paper.TOLD[self.size]}, {way}"
+        place = "" if self.database == "sqlite" else f"{self.database}, "
+        return f"HTTP, {place}{KINDS[self.kind]}, {LEVELS[self.level]}, {paper.TOLD[self.size]}, {way}"
 
 
 def cases() -> list[Case]:
@@ -89,6 +93,28 @@ def measure(directory: Path) -> Iterator[Told]:
         assert isinstance(half, Figure)
         yield half_load(load, officials, half.per_second / 2)
         yield Memory("memory-http", "processes that served all this", peaks(service))
+    finally:
+        service.close()
+    yield from _on_postgresql(directory)
+
+
+def _on_postgresql(directory: Path) -> Iterator[Told]:
+    """The same for P-256, where the halves do not share a file: SQLite is the other cases' database."""
+    if QUICK or not postgres.available():
+        return
+    place = directory / "postgresql"
+    place.mkdir()
+    service = Service(place, postgres.fresh_database(durable=True))
+    try:
+        asked = [Case("p256", "bb", "small", groups, each, "postgresql")
+                 for groups, each in ((1, BATCH), (6, BATCH), (200, 1))]
+        officials = Officials({"p256": crowd.move_in(service.city, sum(case.groups for case in asked))})
+        service.start()
+        load = Load(service, CONNECTIONS)
+        list(worked(load, officials, asked[0]))  # warms up
+        for case in asked[1:]:
+            yield from worked(load, officials, case)
+        yield Memory("memory-http-postgresql", "processes that served all this on PostgreSQL", peaks(service))
     finally:
         service.close()
 

@@ -5,10 +5,8 @@ What counts is one answer after the other, as one phone sees it; the pictures ar
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +19,7 @@ from sqlalchemy import insert, select
 from policies.decision import Urgency
 from signing_service.db.tables import signing_request
 from signing_service.ids import draw
-from tests.support import postgres
+from tests.support import campaign, postgres
 from tests.support.printed import long_document
 from tests.support.service import PLAN, Service
 
@@ -111,8 +109,7 @@ def main() -> None:
         figures = list(measure("sqlite", Path(one), f"sqlite:///{Path(one) / 'signing.db'}"))
         if postgres.available():
             figures += measure("postgresql", Path(other), postgres.fresh_database())
-    json.dump([asdict(figure) for figure in figures], sys.stdout)
-    print()
+    campaign.keep("bench-screens", figures=[asdict(figure) for figure in figures])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from signing_service.db.migrate import upgrade
 from signing_service.filters import Order, Wanted
 from signing_service.inspection import Reader
 from signing_service.search import search_and_count
-from tests.support import long_log, postgres
+from tests.support import campaign, long_log, postgres
 from tests.support.long_log import Sown
 
 ENTRIES = 1_000_000
@@ -79,9 +78,10 @@ def measure(name: str, url: str) -> Iterator[Figure]:
     db.close()
 
 
-def timed(name: str, what: str, db: Database, reader: Reader, sown: Sown, asked: Wanted) -> Figure:
+def timed(name: str, what: str, db: Database, reader: Reader, sown: Sown, asked: Wanted,
+          rounds: int = ROUNDS) -> Figure:
     taken = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         begun = time.perf_counter()
         _, count = search_and_count(db, reader, sown.ends, asked)
         taken.append((time.perf_counter() - begun) * 1000)
@@ -100,8 +100,7 @@ def main() -> None:
         figures = list(measure("sqlite", f"sqlite:///{Path(directory) / 'log.db'}"))
     if postgres.available():
         figures += measure("postgresql", postgres.fresh_database())
-    json.dump([asdict(figure) for figure in figures], sys.stdout)
-    print()
+    campaign.keep("bench-searching", figures=[asdict(figure) for figure in figures])
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def _searched(database: str, url: str, sown: Sown) -> Figure:
     """All searches of `searching`, and how long the slowest took: the median of them all stands where p50 does."""
     db = Database(url)
     try:
-        each = [searching.timed(database, f"{what} ({who})", db, reader, sown, wanted)
+        each = [searching.timed(database, f"{what} ({who})", db, reader, sown, wanted, rounds=2)
                 for who, reader in searching.READERS.items() for what, wanted in searching.wanted(sown)]
     finally:
         db.close()

@@ -87,7 +87,6 @@ def start_of_signer(service: Service) -> float:
     taken = time.perf_counter() - begun
     running.kill()
     del service.running["signer"]
-    time.sleep(5)  # its lease of four seconds ends; a signer that follows does not wait for that, a log may
     return taken
 
 
