@@ -258,7 +258,8 @@ class _Sqlite(_Sink):
 
     def __init__(self, path: str) -> None:
         self._made = sqlite3.connect(path, isolation_level=None)
-        for pragma in ("synchronous=OFF", "cache_size=-400000", "temp_store=MEMORY", "threads=2"):
+        for pragma in ("synchronous=OFF", "cache_size=-400000", "temp_store=MEMORY", "threads=2",
+                       "wal_autocheckpoint=20000"):
             self._made.execute(f"PRAGMA {pragma}")
         self._made.execute("BEGIN")
 
@@ -266,6 +267,8 @@ class _Sqlite(_Sink):
         marks = ", ".join("?" * len(names))
         self._made.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})",
                                [tuple(map(_plain, row)) for row in rows])
+        self._made.execute("COMMIT")  # so that what was written leaves the WAL by and by
+        self._made.execute("BEGIN")
 
     def say(self, statement: str) -> None:
         self._made.execute(statement)
