@@ -44,12 +44,12 @@ def field_for(name: str, appearance: Appearance | None, pages: int) -> SigFieldS
     box = appearance.box
     if not 1 <= box.page <= pages:
         raise Refused("wrong-place", f"There is no page {box.page} to put the signature on.")
-    if not _sensible(box):
-        raise Refused("wrong-place", "The box of the visible signature is empty or outside any page.")
     return SigFieldSpec(name, on_page=box.page - 1, box=_rounded(box))
 
 
 def _rounded(box: Box) -> tuple[int, int, int, int]:
+    if not _sensible(box):
+        raise Refused("wrong-place", "The box of the visible signature is empty or outside any page.")
     return round(box.left), round(box.bottom), round(box.right), round(box.top)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Final
 
 from pyhanko.pdf_utils import generic
@@ -17,13 +18,13 @@ from signing_service.pdf.reading import resolved
 from signing_service.pdf.updating import Update
 from signing_service.pdf.work import Ground
 
-_LARGEST: Final = 16 << 10      # bytes of a catalogue or a page; those met in practice have a few hundred
+_LARGEST: Final = 16 << 10      # bytes; those met in practice have a few hundred
 _TABLE: Final = re.compile(rb"\s*xref\s")
 _STREAM: Final = re.compile(rb"\s*\d+\s+\d+\s+obj\b")
 _OURS: Final = frozenset({"/Size", "/Prev", "/ID", "/Root"})
 
 
-def ground_of(reader: PdfFileReader, page: int = 1) -> Ground | None:
+def ground_of(reader: PdfFileReader, page: int = 1, digest: str = "") -> Ground | None:
     """The ground for a signature on that page (from 1), or None. Raises what pyHanko raises about a broken document."""
     if reader.xrefs.hybrid_xrefs_present or not _ends_where_it_says(reader):
         return None
@@ -35,16 +36,16 @@ def ground_of(reader: PdfFileReader, page: int = 1) -> Ground | None:
         return None
     if isinstance(dict.get(content, "/Annots"), generic.IndirectObject):
         return None
-    ground = _ground(reader, update, leaf, content, page)
-    return ground if len(ground.catalogue) + len(ground.page_entries) + len(ground.annotations) <= _LARGEST else None
+    ground = replace(_ground(reader, update, leaf, content), page_number=page, digest=digest)
+    return ground if ground.size <= _LARGEST else None
 
 
 def _ground(
-    reader: PdfFileReader, update: Update, leaf: generic.IndirectObject, content: generic.DictionaryObject, page: int
+    reader: PdfFileReader, update: Update, leaf: generic.IndirectObject, content: generic.DictionaryObject
 ) -> Ground:
     root, trailer = reader.trailer.raw_get("/Root"), reader.trailer.flatten()
     return Ground(
-        page_number=page, last_reference=reader.last_startxref or 0, in_streams=reader.has_xref_stream,
+        digest="", page_number=1, last_reference=reader.last_startxref or 0, in_streams=reader.has_xref_stream,
         highest_object=update.highest_object, root=(root.idnum, root.generation),
         catalogue=_written(update.root, frozenset({"/AcroForm"})), page=(leaf.idnum, leaf.generation),
         page_entries=_written(content, frozenset({"/Annots"})), annotations=_items(dict.get(content, "/Annots")),

@@ -12,11 +12,12 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.fields import MDPPerm
 from pyhanko.sign.validation import read_certification_data
 
+from signing_service.pdf.ground import ground_of
 from signing_service.pdf.marks import secret_mark
 from signing_service.pdf.reading import entry, feed, reader_of, refusing
 from signing_service.pdf.screen import Screening
 from signing_service.pdf.signatures import Standing, standings
-from signing_service.pdf.work import Changes, EarlierSignature, Limits, Look, Refused
+from signing_service.pdf.work import Changes, EarlierSignature, Ground, Limits, Look, Refused
 
 _SHOWN: Final = 200  # characters of a title or producer: enough for a screen, not enough for a prank
 
@@ -35,10 +36,11 @@ def look(path: Path, limits: Limits) -> Look:
         mark = _mark(screening.first_page)
         fingerprint = hashlib.sha256()
         size = feed(document, fingerprint)
+        digest = fingerprint.hexdigest()
         return Look(
             pages=screening.pages,
             size=size,
-            digest=fingerprint.hexdigest(),
+            digest=digest,
             pdf_version="{}.{}".format(*reader.input_version),
             producer=_information(reader, "/Producer"),
             title=_information(reader, "/Title"),
@@ -46,6 +48,7 @@ def look(path: Path, limits: Limits) -> Look:
             forms=screening.forms,
             warnings=tuple(sorted(screening.warnings | _signature_warnings(earlier))),
             secret_mark=mark,
+            ground=_ground(reader, digest),
         )
 
 
@@ -76,6 +79,16 @@ def _mark(page: generic.DictionaryObject | None) -> str | None:
     except MemoryError:
         raise
     except Exception:  # fonts and content streams of the wild; the document as a whole was read without trouble
+        return None
+
+
+def _ground(reader: PdfFileReader, digest: str) -> Ground | None:
+    """It never refuses a document either: where it cannot be read, preparing says why."""
+    try:
+        return ground_of(reader, digest=digest)
+    except MemoryError:
+        raise
+    except Exception:  # whatever a lenient reader meets on a second walk
         return None
 
 

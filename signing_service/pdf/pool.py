@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -21,6 +22,7 @@ from signing_service.errors import Unavailable
 from signing_service.pdf.answers import lost, result
 from signing_service.pdf.aside import Aside, cpu_seconds
 from signing_service.pdf.drawers import Drawers
+from signing_service.pdf.grounds import Grounds
 from signing_service.pdf.messages import Answer, AnyOrder, Verb
 from signing_service.pdf.turns import RETRY_AFTER, Turns
 from signing_service.pdf.work import (
@@ -80,6 +82,7 @@ class Pool:
         self._turns = Turns(_WAITING_PER_CLIENT, "Too many of your documents are waiting to be looked at.")
         self._drawers = Drawers(size, self.limits, observe, self._fonts)
         self._aside = Aside(self._spawn_unless_closed, self._end, self.limits.jobs_per_worker)
+        self._grounds = Grounds()
         self._waiting = 0
         self._closed = False
 
@@ -111,7 +114,9 @@ class Pool:
         """Look at a document for a client. Raises `Invalid` (with the code of the refusal, or
         `document-too-costly`), `TooMany` or `Unavailable`.
         """
-        return await self._read(Verb.LOOK, LookOrder(path, self.limits), Look, client_id)
+        seen = await self._read(Verb.LOOK, LookOrder(path, self.limits), Look, client_id)
+        self._grounds.keep(seen)
+        return seen
 
     async def judge(self, order: JudgeOrder, client_id: str = "") -> tuple[Judgement, ...]:
         """Judge a document's signatures for a client. Raises as `look` does."""
@@ -134,7 +139,7 @@ class Pool:
 
         Raises `Invalid`, or `Unavailable` when a worker was lost: it may be tried again.
         """
-        return await self._run(Verb.PREPARE, order, Prepared)
+        return await self._run(Verb.PREPARE, replace(order, ground=self._grounds.of(order.document)), Prepared)
 
     async def complete(self, order: CompleteOrder) -> Completed:
         """Write the signed document, from such a slot, too. Raises as `prepare` does."""

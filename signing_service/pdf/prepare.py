@@ -15,6 +15,7 @@ import io
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import BinaryIO, Final
 
 from pyhanko.pdf_utils import generic
@@ -28,11 +29,12 @@ from signing_service.pdf.certificate import check_fit
 from signing_service.pdf.direct import Wanted, tail_of
 from signing_service.pdf.files import appearing
 from signing_service.pdf.ground import ground_of
-from signing_service.pdf.place import digests, place_in
+from signing_service.pdf.place import Digests, digests, place_in
 from signing_service.pdf.reading import entry, joined, reader_of, refusing, resolved
 from signing_service.pdf.signatures import Standing, signed_fields, standings, unharmed
+from signing_service.pdf.stamp import Stamp
 from signing_service.pdf.updating import Update
-from signing_service.pdf.work import Level, Prepared, PrepareOrder, Refused
+from signing_service.pdf.work import Ground, Level, Prepared, PrepareOrder, Refused
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WORDS: Final = 500  # characters of a reason or a location
@@ -46,12 +48,11 @@ def prepare(order: PrepareOrder) -> Prepared:
     """
     reserved = _checked_reserve(order)
     with order.document.open("rb") as document:
-        reader = reader_of(document)
-        with refusing():
-            name, tail = _tail(reader, document, order, reserved)
-            place = place_in(tail, document.seek(0, os.SEEK_END))
-            measured = digests(document, tail, place, order.algorithm.digest)
-            attributes = cms.signed_attributes(order.certificate, measured.message)
+        name, tail = _tail(document, order, reserved)
+        measured = _measured(document, tail, order)
+        if order.ground is not None and order.ground.digest != measured.document:   # read of another document
+            return prepare(replace(order, ground=None))
+    attributes = cms.signed_attributes(order.certificate, measured.message)
     with appearing(order.tail) as file:
         file.write(tail)
     return Prepared(
@@ -90,17 +91,36 @@ def _free_name(reader: PdfFileReader, wanted: str) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def _tail(reader: PdfFileReader, document: BinaryIO, order: PrepareOrder, reserved: int) -> tuple[str, bytes]:
+def _measured(document: BinaryIO, tail: bytes, order: PrepareOrder) -> Digests:
+    place = place_in(tail, document.seek(0, os.SEEK_END))
+    return digests(document, tail, place, order.algorithm.digest)
+
+
+def _tail(document: BinaryIO, order: PrepareOrder, reserved: int) -> tuple[str, bytes]:
     """The field's name, and the tail: written directly where that is possible."""
-    pages = int(reader.root["/Pages"]["/Count"])
-    field = appearance.field_for(order.field_name, order.appearance, pages)
-    stamp = appearance.stamp_for(order.appearance)
-    if order.reason is None and order.location is None and (stamp is not None or order.appearance is None):
-        ground = ground_of(reader, (field.on_page or 0) + 1)
+    stamp, page = appearance.stamp_for(order.appearance), order.appearance.box.page if order.appearance else 1
+    if order.ground is not None and order.ground.page_number == page and _is_simple(order, stamp):
+        return _directly(document, order, reserved, order.ground, stamp)
+    reader = reader_of(document)
+    with refusing():
+        pages = int(reader.root["/Pages"]["/Count"])
+        appearance.field_for(order.field_name, order.appearance, pages)     # refuses a place that is not there
+        ground = ground_of(reader, page) if _is_simple(order, stamp) else None
         if ground is not None:
-            wanted = Wanted(order.field_name, order.signing_time, reserved, field.box or (0, 0, 0, 0), stamp)
-            return order.field_name, tail_of(ground, document.seek(0, os.SEEK_END), wanted)
-    return _written_by_pyhanko(reader, document, order, reserved)
+            return _directly(document, order, reserved, ground, stamp)
+        return _written_by_pyhanko(reader, document, order, reserved)
+
+
+def _is_simple(order: PrepareOrder, stamp: Stamp | None) -> bool:
+    return order.reason is None and order.location is None and (stamp is None) == (order.appearance is None)
+
+
+def _directly(
+    document: BinaryIO, order: PrepareOrder, reserved: int, ground: Ground, stamp: Stamp | None
+) -> tuple[str, bytes]:
+    field = appearance.field_for(order.field_name, order.appearance, ground.page_number)
+    wanted = Wanted(order.field_name, order.signing_time, reserved, field.box or (0, 0, 0, 0), stamp)
+    return order.field_name, tail_of(ground, document.seek(0, os.SEEK_END), wanted)
 
 
 def _written_by_pyhanko(

@@ -59,6 +59,7 @@ class EarlierSignature:
 class Ground:
     """What a plain document gives a signature's tail to rest on (`pdf.ground`). References: number and generation."""
 
+    digest: str                 # SHA-256 of the document; empty where it was not taken
     page_number: int            # from 1
     last_reference: int         # offset of the last table or stream of references
     in_streams: bool            # references are in streams, not in tables
@@ -70,6 +71,11 @@ class Ground:
     annotations: bytes          # what stands in the page's annotations
     first_id: bytes             # the half of the /ID that never changes
     trailer: bytes              # its other entries
+
+    @property
+    def size(self) -> int:
+        """Bytes of it that came from the document."""
+        return sum(map(len, (self.catalogue, self.page_entries, self.annotations, self.first_id, self.trailer)))
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class Look:
     forms: bool
     warnings: tuple[str, ...]
     secret_mark: str | None = None      # MẬT, TỐI MẬT or TUYỆT MẬT seen on the first page (best effort, `pdf.marks`)
+    ground: Ground | None = None        # where it is plain; of no use but to prepare it
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,7 @@ class PrepareOrder:
     location: str | None = None
     appearance: Appearance | None = None    # None: invisible
     field_name: str = "Signature"           # made unique when the document already has such a field
+    ground: Ground | None = None            # what a look has read; compared with the document before it is used
 
 
 @dataclass(frozen=True)
