@@ -6,7 +6,7 @@ suspended, revoked or activated a moment ago counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,8 @@ from hsm.device import Custody, KeyRef
 from policies.decision import Confirm as ConfirmedBy
 from policies.document import Policy
 from signing_service import credentials
-from signing_service.db.tables import credential, key, signing_request
+from signing_service.audit import Event
+from signing_service.db.tables import credential, entry, key, signing_request
 from signing_service.errors import Denied, NotFound, Reason, SigningError, WrongState
 from signing_service.facts import Paper, Records, active_policy, facts_of, local_day, records
 from signing_service.signer.runtime import Runtime
@@ -33,6 +34,8 @@ _REQUESTS = select(
 ).where(_c.id.in_(_IDS))
 _CREDENTIALS = select(credential).where(credential.c.id.in_(_IDS))
 _KEYS = select(key).where(key.c.id.in_(_IDS))
+_INTENDED = select(entry.c.signing_request_id).where(
+    entry.c.signing_request_id.in_(_IDS), entry.c.event == Event.INTENT.value)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Grounds:
     """Of all lines of a batch, by id. Who or what is not in it does not exist."""
 
     requests: Mapping[str, Any]
+    intended: Set[str]            # requests that the log knows an intent of, whatever their rows say by now
     held: Mapping[str, Held]
     records: Records
     policy: Policy | SigningError
@@ -73,15 +77,16 @@ class Grounds:
 
 def read(rt: Runtime, tx: Connection, asked: Sequence[Asked], now: datetime) -> Grounds:
     """ValueError or TypeError where a row cannot be read: one line's trouble, to be found by halves."""
-    requests = {row.id: row for row in tx.execute(
-        _REQUESTS, {"ids": list({each.line.signing_request_id for each in asked})})}
+    ids = {"ids": list({each.line.signing_request_id for each in asked})}
+    requests = {row.id: row for row in tx.execute(_REQUESTS, ids)}
+    intended = set(tx.execute(_INTENDED, ids).scalars())
     named = {each.line.credential_id for each in asked}
     known = records(
         tx, agencies={row.agency_code for row in requests.values()},
         clients={row.client_id for row in requests.values()},
         signatories={each.confirmed.signatory_id for each in asked}, credentials=named,
         day=local_day(now, rt.settings.timezone))
-    return Grounds(requests, _held(rt, tx, named), known, _policy(tx))
+    return Grounds(requests, intended, _held(rt, tx, named), known, _policy(tx))
 
 
 def rows_of(tx: Connection, named: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -163,6 +163,8 @@ def _granted(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted, now:
     request = check_line(grounds.requests.get(line.signing_request_id), confirmed, line, now)
     holder, ref = usable(grounds, line, confirmed.signatory_id, now)
     policy_hash = decide(grounds, request, holder, confirmed, now, granted.of_credential[holder.id])
+    if line.signing_request_id in grounds.intended:  # its rows were set back; without the entry the log is broken
+        raise WrongState(SPENT, code="spent")
     if line.signing_request_id in granted.requests:
         raise WrongState("The signing request is no longer pending.", code="not-pending")
     if (confirmed.id, line.document_digest) in granted.digests:
