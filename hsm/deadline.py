@@ -1,13 +1,19 @@
 """PKCS#11 has no time-outs: a frozen device keeps C_Sign for ever. So calls run in a few threads, and we wait only
 until a deadline.
 
-A thread cannot be killed. One whose call is past its deadline counts as hung until the device lets it go; when all
-of them hang, only a new process helps, and `hopeless` says so.
+A thread cannot be killed. One whose call is past its deadline counts as hung until the device lets it go. When two
+hang and nothing was answered since the first began to, or when all hang, only a new process helps: a reply that was
+lost never comes. `hopeless` says so.
+
+A device that let one call hang and has answered nothing since is not asked again by callers who would wait a deadline
+more, behind others who did: they are refused at once, until a call is answered (`recover` always tries) or a deadline
+has passed.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
@@ -20,6 +26,7 @@ from hsm.device import CheckpointKey, Custody, Description, Device, KeyRef, Secr
 from hsm.errors import DeviceBusy, DeviceError, DeviceUnavailable
 
 T = TypeVar("T")
+ENOUGH = 2  # calls that hang, and none was answered since: the second one tried
 OPENING = 4  # deadlines that the first connection may take
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
@@ -27,8 +34,8 @@ _Job = tuple["Future[Any]", Callable[[], Any]]
 class Deadlined:
     """A `Device` whose calls end: with the answer, or with an error at the deadline.
 
-    What is still waiting in our queue at its deadline is DeviceBusy: nothing was asked of the device. What is in
-    the device is DeviceUnavailable: it is unknown whether it was done.
+    What is still waiting in our queue at its deadline is DeviceBusy: nothing was asked of the device. So is what comes
+    while the device does not answer. What is in the device is DeviceUnavailable: it is unknown whether it was done.
     """
 
     def __init__(
@@ -40,7 +47,8 @@ class Deadlined:
         self._threads = threads
         self._waiting = waiting
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._hung: set[Future[Any]] = set()
+        self._hung: dict[Future[Any], float] = {}  # and since when
+        self._answered_at = time.monotonic()
         self._lock = threading.Lock()
         self._closed = False
         for number in range(threads):
@@ -49,7 +57,18 @@ class Deadlined:
 
     @property
     def hopeless(self) -> bool:
+        began = tuple(self._hung.values())
+        return self._all_hang or (len(began) >= ENOUGH and self._answered_at < min(began))
+
+    @property
+    def _all_hang(self) -> bool:
         return len(self._hung) >= self._threads
+
+    @property
+    def stalled(self) -> bool:
+        """Does a call hang since less than a deadline, and was none answered since? Then another would hang, too."""
+        last = max(tuple(self._hung.values()), default=0.0)
+        return self._answered_at <= last and time.monotonic() - last < self._deadline
 
     def open(self) -> None:
         """Connect. Slower than any later call: on a network device some hundred round trips."""
@@ -98,22 +117,25 @@ class Deadlined:
         self._run(self._device.self_test)
 
     def recover(self) -> None:
-        self._run(self._device.recover)
+        self._run(self._device.recover, tries=True)
 
     def close(self) -> None:
         """Ends the threads that can end. Waits at most one deadline for the device to log out."""
         if self._closed:
             return
         with suppress(DeviceError):
-            self._run(self._device.close)
+            self._run(self._device.close, tries=True)
         self._closed = True
         for _ in range(self._threads):
             self._jobs.put(None)
 
-    def _run(self, call: Callable[[], T], seconds: float | None = None) -> T:
-        """Hand the call to a device thread and wait for it, `seconds` at most (the deadline if None)."""
+    def _run(self, call: Callable[[], T], seconds: float | None = None, *, tries: bool = False) -> T:
+        """Hand the call to a device thread and wait for it, `seconds` at most (the deadline if None).
+
+        `tries`: also while the device answers nobody.
+        """
         seconds = self._deadline if seconds is None else seconds
-        future = self._submitted(call)
+        future = self._submitted(call, tries=tries)
         try:
             return future.result(seconds)
         except Late as error:
@@ -121,11 +143,13 @@ class Deadlined:
                 return future.result()
             raise self._late(future, seconds) from error
 
-    def _submitted(self, call: Callable[[], T]) -> Future[T]:
+    def _submitted(self, call: Callable[[], T], *, tries: bool) -> Future[T]:
         if self._closed:
             raise DeviceUnavailable("the device was closed")
-        if self.hopeless:
+        if self._all_hang:
             raise DeviceUnavailable(f"all {self._threads} device threads hang in the device")
+        if self.stalled and not tries:
+            raise DeviceBusy("the device does not answer others either; nothing was asked of it")
         if self._jobs.qsize() >= self._waiting:
             raise DeviceBusy(f"{self._waiting} calls wait for the device already")
         future: Future[T] = Future()
@@ -137,7 +161,7 @@ class Deadlined:
             return DeviceBusy(f"the call waited {seconds:g} s for its turn; nothing was asked of the device")
         with self._lock:
             if not future.done():
-                self._hung.add(future)
+                self._hung[future] = time.monotonic()
         return DeviceUnavailable(f"the device did not answer within {seconds:g} s: what it did is unknown")
 
     def _work(self) -> None:
@@ -146,7 +170,8 @@ class Deadlined:
             if future.set_running_or_notify_cancel():
                 _settle(future, call)
                 with self._lock:
-                    self._hung.discard(future)
+                    self._hung.pop(future, None)
+                    self._answered_at = time.monotonic()
             del job, future, call  # an idle thread must not keep what the last caller asked
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -58,12 +58,36 @@ def test_a_call_that_hangs_ends_at_its_deadline_and_its_outcome_is_unknown(
     assert not device.hopeless
 
 
+def test_it_is_hopeless_while_what_tries_hangs_too(memory: MemoryDevice, opened: Opened) -> None:
+    """A reply that was lost never comes: it needs no more threads to know, and a new process is soon there."""
+    device = opened(threads=8)
+    with memory.hanging():
+        hang(device, 1)
+        assert not device.hopeless
+        with pytest.raises(DeviceUnavailable, match="unknown"):
+            device.recover()
+        assert device.hopeless
+    eventually(lambda: not device.hopeless)
+    assert len(device.mac(b"row")) == 32
+
+
+def test_two_calls_that_hang_on_a_device_that_answers_others_are_not_hopeless(
+    memory: MemoryDevice, opened: Opened
+) -> None:
+    device = opened(threads=8)
+    for _ in range(3):
+        device._hung[Future()] = time.monotonic()
+    device.recover()
+    assert not device.hopeless
+
+
 def test_it_is_hopeless_only_while_every_thread_hangs(memory: MemoryDevice, opened: Opened) -> None:
     device = opened(threads=2)
     with memory.hanging():
         hang(device, 1)
         assert not device.hopeless
-        hang(device, 1)
+        with pytest.raises(DeviceUnavailable, match="unknown"):
+            device.recover()
         eventually(lambda: device.hopeless)
         with pytest.raises(DeviceUnavailable, match="all 2"):
             device.mac(b"row")
@@ -80,6 +104,49 @@ def test_a_hopeless_device_refuses_at_once(memory: MemoryDevice, opened: Opened)
             with pytest.raises(DeviceUnavailable):
                 device.mac(b"row")
         assert len(memory.calls) == asked
+
+
+def test_while_a_call_hangs_and_none_is_answered_others_are_refused_at_once(
+    memory: MemoryDevice, opened: Opened
+) -> None:
+    """Or whoever waits behind one that hung would wait for a second deadline, and a third."""
+    device = opened(deadline=30.0, threads=3)
+    device._deadline = 0.1
+    with memory.hanging():
+        hang(device, 1)
+        device._deadline = 30.0  # for what is asked from now on: it does not wait
+        asked = len(memory.calls)
+        for _ in range(20):
+            with pytest.raises(DeviceBusy, match="nothing was asked"):
+                device.mac(b"row")
+        assert len(memory.calls) == asked
+        assert not device.hopeless
+    eventually(lambda: not device.stalled)
+    assert len(device.mac(b"row")) == 32
+
+
+def test_a_device_that_answers_anybody_again_is_asked_by_everybody(memory: MemoryDevice, opened: Opened) -> None:
+    device = opened(deadline=30.0, threads=3)
+    device._deadline = 0.1
+    with memory.hanging():
+        hang(device, 1)
+        device._deadline = 30.0
+        with ThreadPoolExecutor(1) as pool:
+            trying = pool.submit(device.recover)  # what keeps the house asks whatever hangs
+            assert device.stalled
+            memory._free.set()
+            trying.result(10)
+        assert len(device.mac(b"row")) == 32
+
+
+def test_a_device_that_let_one_call_hang_is_asked_again_after_a_deadline(memory: MemoryDevice, opened: Opened) -> None:
+    device = opened(deadline=0.05, threads=4)
+    with memory.hanging():
+        hang(device, 1)
+    eventually(lambda: not device.stalled)
+    device._hung[Future()] = time.monotonic()  # one that hangs for ever
+    eventually(lambda: not device.stalled)
+    assert len(device.mac(b"row")) == 32
 
 
 def test_what_waited_too_long_in_our_queue_was_never_asked(memory: MemoryDevice, opened: Opened) -> None:

@@ -126,8 +126,8 @@ def all_threads_hang(directory: Path) -> tuple[bool, bool, float, bool]:
         key = device.generate_key("stored", KeyKind.P256, Custody.TOKEN)
         before = device.hopeless
         remote.freeze()
-        for _ in range(2):
-            assert refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
+        for ask in (lambda: signs(device, key), device.recover):
+            assert refusal(ask).startswith("DeviceUnavailable")
         then, began = device.hopeless, time.monotonic()
         assert refusal(lambda: signs(device, key)).startswith("DeviceUnavailable")
         waited = time.monotonic() - began

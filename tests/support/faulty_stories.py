@@ -115,8 +115,8 @@ def reply_lost(directory: Path) -> tuple[str, str]:
     return lost, refusal(lambda: signs(device, key))
 
 
-def one_call_hangs(directory: Path) -> tuple[str, float, str]:
-    """One C_Sign hangs. The refusal, its seconds, and what an HMAC in another thread brings meanwhile."""
+def one_call_hangs(directory: Path) -> tuple[str, float, list[str]]:
+    """One C_Sign hangs. The refusal, its seconds, and the refusals until something else is done meanwhile."""
     faulty = Faulty(directory)
     device = open_device(replace(faulty.settings, deadline=0.5))
     key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
@@ -125,6 +125,9 @@ def one_call_hangs(directory: Path) -> tuple[str, float, str]:
         began = time.monotonic()
         hung = refusal(lambda: signs(device, key)).partition(":")[0]
         waited = time.monotonic() - began
-        meanwhile = refusal(lambda: device.random(8))
+        meanwhile = []
+        while (said := refusal(lambda: device.random(8)).partition(":")[0]) != "no error":
+            meanwhile.append(said)
+            time.sleep(0.05)
     assert errors_until_it_signs(device, key, 5) == []
     return hung, waited, meanwhile

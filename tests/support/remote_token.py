@@ -18,32 +18,41 @@ from pathlib import Path
 
 from hsm import Device, DeviceSettings, open_device
 from tests.support.softhsm import provisioned
+from tests.support.spy_log import find_spy
 
 CLIENT = Path("/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so")
 
 
 class RemoteToken:
-    """Start it, take `settings`, then `freeze`, `thaw`, `kill` and `start` as the story goes."""
+    """Start it, take `settings`, then `freeze`, `thaw`, `kill` and `start` as the story goes.
 
-    def __init__(self, directory: Path) -> None:
+    `spied`: the server writes down what it was asked, whoever asked (`tests.support.spy_log`).
+    """
+
+    def __init__(self, directory: Path, *, spied: bool = False) -> None:
         self._token = provisioned(directory / "remote")
-        self._socket = directory / "p11"
+        self.socket = directory / "p11"
+        self.log = directory / "spy.log"
+        self._spied = spied
         self._server: subprocess.Popen[bytes] | None = None
-        os.environ["P11_KIT_SERVER_ADDRESS"] = f"unix:path={self._socket}"
+        os.environ["P11_KIT_SERVER_ADDRESS"] = f"unix:path={self.socket}"
         self.settings: DeviceSettings = replace(self._token, module=CLIENT, softhsm_conf=None)
 
     def start(self) -> None:
-        self._socket.unlink(missing_ok=True)
-        provider = ("--provider", str(self._token.module), f"pkcs11:token={self._token.token}")
+        self.socket.unlink(missing_ok=True)
+        module = find_spy() if self._spied else self._token.module
+        assert module is not None, "OpenSC's pkcs11-spy is not installed"
+        provider = ("--provider", str(module), f"pkcs11:token={self._token.token}")
+        spying = {"PKCS11SPY": str(self._token.module), "PKCS11SPY_OUTPUT": str(self.log), "TZ": "UTC"}
         self._server = subprocess.Popen(
-            ["p11-kit", "server", "--foreground", "--name", str(self._socket), *provider],
-            env={**os.environ, "SOFTHSM2_CONF": str(self._token.softhsm_conf)},
+            ["p11-kit", "server", "--foreground", "--name", str(self.socket), *provider],
+            env={**os.environ, **spying, "SOFTHSM2_CONF": str(self._token.softhsm_conf)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # it forks one process per connection: signals go to all of them
         )
         until = time.monotonic() + 10
-        while not self._socket.exists():
+        while not self.socket.exists():
             assert time.monotonic() < until, "p11-kit server did not start"
             time.sleep(0.02)
 
