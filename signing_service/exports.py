@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from signing_service.db.engine import Database
-from signing_service.filters import Wanted
+from signing_service.filters import Wanted, filters_of
 from signing_service.inspection import CHUNK, Entry, Known, note_reading, snapshot, spreadsheet_cell, stored_line
 from signing_service.search import asked, rows_after
 
@@ -28,8 +28,13 @@ class Form(StrEnum):
 
 
 def export(db: Database, reader: Known, now: datetime, wanted: Wanted, form: Form) -> Iterator[str]:
-    """Everything that is wanted, as pieces of text. The reading is on record before the first piece."""
+    """Everything that is wanted, as pieces of text. The reading is on record before the first piece.
+
+    Invalid for a filter that cannot be understood: now, because later the answer has begun.
+    """
     note_reading(db, reader, now, "export", asked(wanted) | {"form": form.value})
+    with snapshot(db) as tx:
+        filters_of(tx, reader, wanted)
     return _csv(db, reader, wanted) if form is Form.CSV else _jsonl(db, reader, wanted)
 
 

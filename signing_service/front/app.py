@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from signing_service.front import audit_routes, batch_routes, health, problems, rest, tokens, tsa
+from signing_service.front import audit_routes, batch_routes, health, links, problems, rest, tokens, tsa
 from signing_service.front.callers import Guarded, include, permission_of
 from signing_service.front.limits import Bounds, Crowd, Envelope, Uploads
 from signing_service.front.runtime import Runtime
@@ -81,7 +81,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(schema: dict[str, Any]) -> None:
-    """Add what FastAPI cannot know: how to authenticate, the problem, and that our validation answers 400."""
+    """Add what FastAPI cannot know: how to authenticate, the problem, that our validation answers 400, what follows."""
     components = schema.setdefault("components", {})
     problem = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     components.setdefault("schemas", {}).update(problem.pop("$defs", {}) | {"Problem": problem})
@@ -96,3 +96,4 @@ def _complete(schema: dict[str, Any]) -> None:
         operation["responses"].pop("422", None)
         if permission_of(operation["operationId"]).public:
             operation["security"] = []
+        links.complete(operation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
 from fastapi import APIRouter, Request
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from signing_service import access
 from signing_service.errors import SigningError, Unauthenticated
-from signing_service.front import problems
+from signing_service.front import problems, schemas
 from signing_service.front.callers import Caller, Guarded, Role
 from signing_service.front.runtime import Runtime
 from signing_service.front.tally import Tally
@@ -40,6 +41,13 @@ class OAuthError(Exception):
 
 # ------------------------------------------------------------------------------------------------ getting a token
 
+OAUTH_ERROR = {"application/json": {"schema": {
+    "type": "object", "required": ["error", "error_description"],
+    "properties": {"error": {"type": "string"}, "error_description": {"type": "string"}}}}}
+REFUSED: dict[str, Any] = {"description": "Refused, as RFC 6749 5.2 has it.", "content": OAUTH_ERROR}
+# Who shows an access token that is none is refused before anybody asks what for.
+REFUSED_OR_TOKEN = REFUSED | {"content": OAUTH_ERROR | schemas.problems()[401]["content"]}
+
 
 @router.post(
     "/oauth2/token", name="issue_token", summary="An access token for a client",
@@ -47,7 +55,8 @@ class OAuthError(Exception):
     "form-urlencoded first, RFC 6749 2.3.1) or with `client_id` and `client_secret` in the form.",
     response_class=JSONResponse,
     responses={200: {"description": "The token", "content": {"application/json": {"example": {
-        "access_token": "st_…", "token_type": "Bearer", "expires_in": 3600}}}}},
+        "access_token": "st_…", "token_type": "Bearer", "expires_in": 3600}}}}, 400: REFUSED, 401: REFUSED_OR_TOKEN,
+        **{status: described for status, described in schemas.problems(413).items() if status != 401}},
     openapi_extra={"requestBody": {"required": True, "content": {FORM: {"schema": {
         "type": "object", "required": ["grant_type"], "properties": {
             "grant_type": {"type": "string", "enum": ["client_credentials"]},

@@ -20,6 +20,7 @@ from signing_service.front.authorities import ANSWER, QUESTION
 from signing_service.front.callers import Guarded
 from signing_service.front.rest import Held
 from signing_service.front.runtime import Runtime
+from signing_service.front.schemas import problems
 from signing_service.timestamp_check import UNREADABLE, TimeStampResp
 from signing_service.wire.messages import IssueTimestamp, TimestampIssued
 
@@ -53,7 +54,9 @@ NARROWER = {
 @router.post(
     "/tsa", summary="An RFC 3161 timestamp", response_class=Response,
     description="`application/timestamp-query` in, `application/timestamp-reply` out; refusals are in the reply.",
-    responses={200: {"content": {ANSWER: {"schema": {"type": "string", "format": "binary"}}}}},
+    responses={200: {"content": {ANSWER: {"schema": {"type": "string", "format": "binary"}}}}, **problems(413, 415)},
+    openapi_extra={"requestBody": {"required": True, "content": {
+        QUESTION: {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def timestamp(request: Request, rt: Held) -> Response:
     client_id = _right_to_ask(request, rt)

@@ -149,6 +149,7 @@ WRONG = {
     "a month that is none": ("/reports/monthly?month=2026-13", 400),
     "a month in full-width digits": ("/reports/monthly?month=２０２６-01", 400),
     "another form": ("/audit/export?form=xml", 400),
+    "an export of a certificate's number that is none": ("/audit/export?certificate=%25z", 400),
     "a serial number that is none": ("/audit/entries?certificate=xyz", 400),
     "an order that is none": ("/audit/entries?order=random", 400),
 }
