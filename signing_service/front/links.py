@@ -19,7 +19,6 @@ _SIGNED: Final[Links] = {"get_signed_document": _REQUEST, "get_receipt": _REQUES
 LINKS: Final[Mapping[tuple[str, str], Links]] = {
     ("submit", "201"): {
         **dict.fromkeys(("get_request", "confirm", "withdraw", "refuse", "get_document"), _REQUEST), **_SIGNED,
-        "create_batch": {"requestBody": {"signing_requests": ["$response.body#/id"]}},
     },
     ("confirm", "200"): {"get_request": _REQUEST, **_SIGNED},
     ("list_requests", "200"): {"get_request": {"parameters": {"request_id": "$response.body#/signing_requests/0/id"}}},
