@@ -29,7 +29,7 @@ from signing_service.db.tables import confirmation
 from signing_service.errors import Denied, NotAuthorized, SigningError, Unavailable
 from signing_service.ids import draw, matching_code
 from signing_service.metrics import REQUESTS, SIGNATURES, stage
-from signing_service.signer import clock, codes, intents, phones
+from signing_service.signer import clock, codes, intents, leases, phones
 from signing_service.signer.grounds import Accepted, Asked
 from signing_service.signer.runtime import Runtime
 from signing_service.signer.together import together
@@ -114,6 +114,7 @@ class Confirmations:
         tried = [case for case in cases if case.refusal is None]
         with stage("database"), self._rt.db.write() as tx:                                        # W2a
             now = clock.check(self._rt, tx)
+            leases.check(self._rt)
             counted = codes.attempts(self._rt, tx, [case.asked.signatory_id for case in tried], now)
         for case, attempt in zip(tried, counted, strict=True):
             if isinstance(attempt, SigningError):

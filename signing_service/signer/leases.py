@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from signing_service.db.tables import lease
+from signing_service.errors import Unavailable
 from signing_service.signer.runtime import Runtime
 
 SEQUENCER = "sequencer"
@@ -24,6 +25,12 @@ def beat(rt: Runtime) -> None:
     with rt.db.write() as tx:
         hold(tx, name_of(rt.id), rt.id, now, until)
     rt.lease.until = until
+
+
+def check(rt: Runtime) -> None:
+    """Raises Unavailable where our lease is over, before anything is counted or written that nothing could follow."""
+    if rt.now() >= rt.lease.until:
+        raise Unavailable("The signer is taking up its work again. Nothing was signed.", code="lease", retry_after=2)
 
 
 def hold(tx: Connection, name: str, holder: str, now: datetime, until: datetime) -> bool:

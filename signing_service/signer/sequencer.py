@@ -19,7 +19,7 @@ from signing_service.audit import SIGNER_EVENTS, Event, Fact, StoredTiles, recor
 from signing_service.db.tables import checkpoint, entry, log_key
 from signing_service.errors import Unavailable
 from signing_service.ids import draw
-from signing_service.signer import anchor, leases
+from signing_service.signer import anchor, clock, leases
 from signing_service.signer.anchor import Head
 from signing_service.signer.runtime import Runtime, entry_mac
 from signing_service.tlog import note, tiles, tree
@@ -97,8 +97,8 @@ def _unproven(rt: Runtime, waiting: Sequence[Any]) -> list[Any]:
 def _write(
     rt: Runtime, current: Head, grown: tiles.Append, signed: str, waiting: Any, unproven: list[Any], verifier: str,
 ) -> None:
-    now = rt.now()
     with rt.db.write() as tx:
+        now = clock.check(rt, tx)  # a checkpoint says when it was made
         if not leases.hold(tx, leases.SEQUENCER, rt.id, now, now + timedelta(seconds=rt.settings.lease_seconds)):
             raise Unavailable("Another signer sequences the log now.", code="lease-lost")
         if anchor.head(tx).size != current.size:

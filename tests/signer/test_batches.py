@@ -258,7 +258,7 @@ def test_the_tries_left_are_none_where_the_day_or_the_bucket_locks(city: City) -
     official = city.official()
     request = city.submitted(official)
     left = [wrong(city, official, request) for _ in range(5)]
-    city.clock.forward(codes.FIRST_LOCK.total_seconds() + 1)
+    city.later(codes.FIRST_LOCK.total_seconds() + 1)
     with city.rt.db.write() as tx:  # whatever the hour, it is still the same day
         tx.execute(update(code_state).where(code_state.c.owner == official.id)
                    .values(today=local_day(city.clock.at, city.rt.settings.timezone), failures_today=8))

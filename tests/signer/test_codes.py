@@ -92,7 +92,7 @@ def test_a_lock_ends_and_the_next_one_lasts_longer(city: City) -> None:
     city.next_code()
     wrong(city, official, 5)
     first = locked_for(city, official)
-    city.clock.forward(first.total_seconds() + 1)
+    city.later(first.total_seconds() + 1)
     wrong(city, official, 5)
     assert locked_for(city, official) > first
 
@@ -137,7 +137,7 @@ def test_a_year_of_guessing_stays_below_one_in_a_thousand(city: City, device: Me
             device.calls.clear()
             if evaluated and evaluated % 40 == 0:
                 break
-        city.clock.forward(6 * 3600)
+        city.later(6 * 3600)
         if hard_locked(city, official):
             break
     assert hard_locked(city, official)

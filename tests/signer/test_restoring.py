@@ -107,6 +107,7 @@ def test_what_was_confirmed_since_the_backup_is_not_confirmed_again(place: Place
     assert isinstance(answer(rt, asked), NotAuthorized)  # the same code, within its 90 seconds
     assert city.state_of(waiting) == "expired"
     clock.forward(60)
+    beat(rt)
     asked = city.confirmation(official, [waiting])
     later = answer(rt, asked)  # a good code, for what no longer waits
     assert isinstance(later, m.Confirmed)

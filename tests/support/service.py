@@ -108,6 +108,7 @@ class Service:
             "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default",
             "SIGNING_PROFILE": "production", "SIGNING_DATABASE_URL": self.url,
             "SIGNING_SIGNER_DATABASE_URL": self.signer_url, "SIGNING_DOCUMENTS": str(self.directory / "documents"),
+        self.more: dict[str, dict[str, str]] = {}  # settings of one process alone, by its name
             "SIGNING_SIGN_SOCKET": str(self.directory / "sign.sock"),
             "SIGNING_ADMIN_SOCKET": str(self.directory / "admin.sock"),
             "SIGNING_FRONT_SECRET_FILE": str(self.directory / "front.secret"),
@@ -129,7 +130,7 @@ class Service:
 
     def run(self, name: str) -> Running:
         """Start one process, in such a way that it can be killed at a step (`arm`)."""
-        environment = self.environment()
+        environment = self.environment() | self.more.get(name, {})
         command = [name.rstrip("0123456789")]
         if command[0] == "front":
             environment["SIGNING_LISTEN_PORT"] = str(self.ports[int(name.removeprefix("front"))])
