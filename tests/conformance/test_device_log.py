@@ -58,7 +58,8 @@ class Troubled(Service):
     def environment(self) -> dict[str, str]:
         told = super().environment()
         return told | {"FAULTY_MODULE": told["SIGNING_PKCS11_MODULE"], "FAULTY_ORDERS": str(self._orders),
-                       "SIGNING_PKCS11_MODULE": str(self._module), "SIGNING_INTENT_SECONDS": "15"}
+                       "SIGNING_PKCS11_MODULE": str(self._module), "SIGNING_INTENT_SECONDS": "120",
+                       "SIGNING_LEASE_SECONDS": "60"}  # a machine with other work must not end intents
 
     def disturb(self, fault: str) -> None:
         waiting = self._orders.with_suffix(".new")
@@ -106,7 +107,7 @@ def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         service.start()
         _all_that_is_tried(service, officials)
         troubles = _load_with_troubles(service, load)
-        until(lambda: service.open_intents() == 0, 60, "every intent has an outcome")
+        until(lambda: service.open_intents() == 0, 200, "every intent has an outcome")
         service.running["signer"].end()
         yield Done(service, load, officials, troubles)
         load.close()

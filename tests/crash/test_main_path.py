@@ -7,6 +7,7 @@ finished, and after a restart the request is in a state one can explain.
 from __future__ import annotations
 
 import contextlib
+import random
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,22 +17,39 @@ from pathlib import Path
 import httpx
 import pytest
 
-from signing_service.db.migrate import upgrade
-from tests.support import postgres
-from tests.support.service import PLAN, Service, until
+from tests.support import databases, ground_truth
+from tests.support.city import Person
+from tests.support.crashes import EVERYONE, Story, crashes
+from tests.support.mortal import Mortal
+from tests.support.service import PLAN, until
+from tests.support.signing_load import crowd
+
+
+class Peopled(Mortal):
+    """With officials who have not signed anything yet, and others for the story of the calls."""
+
+    officials: list[Person]
+    others: list[Person]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peopled]:
     directory = tmp_path_factory.mktemp("service")
-    url = f"sqlite:///{directory / 'signing.db'}" if request.param == "sqlite" else postgres.fresh_database()
-    upgrade(url)
-    made = Service(directory, url, fronts=2)
-    made.officials = [made.official(f"Người thứ {n}") for n in range(len(STEPS) + 4)]  # type: ignore[attr-defined]
+    made = Peopled(directory, databases.sqlite(directory) if request.param == "sqlite" else databases.postgresql(),
+                   fronts=2)
+    people = crowd(made.city, len(STEPS) + 4 + len(SLICE) * EACH)
+    made.officials, made.others = people[:len(STEPS) + 4], people[len(STEPS) + 4:]
     made.start()
     yield made
     made.check()
+    made.running["signer"].end()
+    ground_truth.joined(made.spy_logs, made.db)
     made.close()
+
+
+SLICE = ("signer", "front0", EVERYONE)
+EACH = 2  # calls of each that are drawn
+MOST = {"signer": 280, "front0": 130, EVERYONE: 450}  # calls of a whole signing, at the least
 
 
 SIGNER = "signing_service.signer"
@@ -56,9 +74,9 @@ STEPS = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_process_killed_at_this_step_costs_nobody_a_signature(service: Service, name: str) -> None:
+def test_a_process_killed_at_this_step_costs_nobody_a_signature(service: Peopled, name: str) -> None:
     process, step, expected = STEPS[name]
-    official = service.officials[list(STEPS).index(name)]  # type: ignore[attr-defined]
+    official = service.officials[list(STEPS).index(name)]
     request = service.submits(official, front=1)
     service.arm(process, step)
     heard = "nothing"
@@ -75,8 +93,20 @@ def test_a_process_killed_at_this_step_costs_nobody_a_signature(service: Service
     service.check()
 
 
-def test_a_job_killed_while_it_finishes_what_a_dead_front_left_is_finished_by_the_next(service: Service) -> None:
-    official = service.officials[-4]  # type: ignore[attr-defined]
+@pytest.mark.parametrize("victim", SLICE)
+def test_a_process_killed_at_any_call_that_others_can_see_costs_nobody_a_signature(
+    service: Peopled, victim: str,
+) -> None:
+    """A seeded slice of the campaign in tests/crash/test_every_call.py."""
+    chosen = random.Random(f"{victim} {service.db.is_sqlite}").sample(range(1, MOST[victim]), EACH)
+    story = Story(service, service.others)
+    done = crashes(story, victim, chosen, [])
+    assert done.struck.total() + done.missed == EACH
+    story.settle()
+
+
+def test_a_job_killed_while_it_finishes_what_a_dead_front_left_is_finished_by_the_next(service: Peopled) -> None:
+    official = service.officials[-4]
     request = service.submits(official, front=1)
     service.arm("front0", "after:signing_service.wire.client:SignerClient.ask")
     service.arm("jobs", "before:signing_service.delivery:_signed")
@@ -92,8 +122,8 @@ def test_a_job_killed_while_it_finishes_what_a_dead_front_left_is_finished_by_th
     assert service.signed_document(request).startswith(PLAN.read_bytes())
 
 
-def test_the_signed_document_is_believed_by_others(service: Service, tmp_path: Path) -> None:
-    official = service.officials[-2]  # type: ignore[attr-defined]
+def test_the_signed_document_is_believed_by_others(service: Peopled, tmp_path: Path) -> None:
+    official = service.officials[-2]
     request = service.submits(official)
     answer = service.confirms(official, request)
     assert answer.status_code == 200, answer.text
@@ -106,8 +136,8 @@ def test_the_signed_document_is_believed_by_others(service: Service, tmp_path: P
     subprocess.run(["qpdf", "--check", signed], check=True, capture_output=True)
 
 
-def test_a_pdf_worker_killed_at_work_is_replaced_and_the_request_goes_on(service: Service) -> None:
-    official = service.officials[-3]  # type: ignore[attr-defined]
+def test_a_pdf_worker_killed_at_work_is_replaced_and_the_request_goes_on(service: Peopled) -> None:
+    official = service.officials[-3]
     request = service.submits(official)
     children = subprocess.run(["pgrep", "-P", str(service.running["front0"].process.pid)],
                               capture_output=True, text=True, check=True).stdout.split()
@@ -121,8 +151,8 @@ def test_a_pdf_worker_killed_at_work_is_replaced_and_the_request_goes_on(service
     until(lambda: service.state(request) == "signed", 20, "signed")
 
 
-def test_one_code_presented_a_hundred_times_over_two_fronts_is_accepted_once(service: Service) -> None:
-    official = service.officials[-1]  # type: ignore[attr-defined]
+def test_one_code_presented_a_hundred_times_over_two_fronts_is_accepted_once(service: Peopled) -> None:
+    official = service.officials[-1]
     requests = [service.submits(official, front=n % 2) for n in range(4)]
     code = official.code(datetime.now(UTC))
     tokens = [service.token(0), service.token(1)]

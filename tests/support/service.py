@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from sqlalchemy import func, select, update
@@ -38,12 +38,12 @@ from signing_service.db.tables import client, entry, intent, key, signature, sig
 from signing_service.errors import SigningError
 from signing_service.wire.client import ask_once
 from signing_service.wire.messages import Health, HealthReport
-from tests.support import softhsm, spying
+from tests.support import campaign, softhsm, spying
 from tests.support.city import City, Clock, Person, runtime
 
 ROOT = Path(__file__).parents[2]
 PLAN = ROOT / "tests" / "documents" / "ke-hoach.pdf"
-READY_SECONDS = 90  # python starts slowly where two cores run everything else, too
+READY_SECONDS = campaign.rounds(90, 600)  # python starts slowly where two cores run everything else, too
 STEP = 30
 
 
@@ -57,11 +57,23 @@ def until(condition: Callable[[], Any], seconds: float = READY_SECONDS, what: st
     raise AssertionError(f"{what} did not happen within {seconds:.0f} s")
 
 
+class Process(Protocol):
+    """As much of `subprocess.Popen` as is needed; a process may have come about in another way (`hatchery`)."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
+    def terminate(self) -> None: ...
+
+
 @dataclass
 class Running:
     """One process, and what it was started with."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path
 
     def kill(self) -> None:
@@ -96,6 +108,7 @@ class Service:
         (directory / "front.secret").write_bytes(secrets.token_bytes(32))
         self.ports = [free_port() for _ in range(fronts)]
         self.running: dict[str, Running] = {}
+        self.more: dict[str, dict[str, str]] = {}  # settings of one process alone, by its name
         self.db = Database(self.signer_url, pool_size=2)
 
     def official(self, name: str = "Nguyễn Văn A", **more: Any) -> Person:
@@ -108,7 +121,6 @@ class Service:
             "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default",
             "SIGNING_PROFILE": "production", "SIGNING_DATABASE_URL": self.url,
             "SIGNING_SIGNER_DATABASE_URL": self.signer_url, "SIGNING_DOCUMENTS": str(self.directory / "documents"),
-        self.more: dict[str, dict[str, str]] = {}  # settings of one process alone, by its name
             "SIGNING_SIGN_SOCKET": str(self.directory / "sign.sock"),
             "SIGNING_ADMIN_SOCKET": str(self.directory / "admin.sock"),
             "SIGNING_FRONT_SECRET_FILE": str(self.directory / "front.secret"),

@@ -34,7 +34,7 @@ from tests.support.service import Service, until
 
 STEP = 30
 BATCH = 50
-PATIENCE = 60.0  # seconds for an answer: longer than the signer's own deadlines
+PATIENCE = 150.0  # seconds for an answer: longer than the signer's own deadlines
 # How often which act, of a hundred.
 ACTS = {"batch": 80, "single": 8, "same twice": 4, "wrong code": 2, "code again": 3, "timestamp": 3}
 

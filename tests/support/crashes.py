@@ -1,0 +1,196 @@
+"""One crash: a process, or all of them, killed in the place of its n-th call while one document is signed.
+
+    story = Story(service, crowd)                 # who signs; what was acknowledged is remembered
+    length = story.calls("signer")                # how many calls a whole signing takes, measured
+    struck = story.dies("signer", 17)             # the call that was not made; None where it needed fewer
+    story.settle()                                # everything is explained: 0 lost, 0 unrecorded, 0 double
+
+A signing is: submitted, confirmed, finished, its entries in the tree. The processes that live are kept; the dead are
+started again, as their supervisor would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from sqlalchemy import select, update
+
+from signing_service.db.tables import intent, job_lease, signing_request
+from tests.support import ground_truth
+from tests.support.city import Person
+from tests.support.mortal import Mortal
+from tests.support.service import PLAN, until
+from tests.support.signing_load import Signer
+
+EVERYONE = "everyone"
+CLEAN_RUNS = 3   # of which the longest tells how many calls there are
+LEAVING = {"KILLING_LEAVES": "signing_service.delivery:finish"}  # for a front that dies before each finish
+# What may become of a request, by the outcome of its intent (None: there is none).
+EXPLAINED = {None: {"pending"}, "done": {"signed"}, "failed": {"failed"}, "unknown-outcome": {"failed"}}
+ENDED = ("pending", "signed", "failed")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a client was told before or after the crash, and holds us to."""
+
+    request: str
+    confirmed: bool
+
+
+class Story:
+    """Signings one after the other, each by somebody whose code is still good."""
+
+    def __init__(self, service: Mortal, people: list[Person]) -> None:
+        self.service = service
+        self.told: list[Told] = []
+        self._people = itertools.cycle([Signer(each) for each in people])
+        self._numbers = itertools.count(1)
+
+    # ------------------------------------------------------------------------------------------------ one signing
+
+    def begin(self, victim: str, fatal: int = 0) -> None:
+        (self.service.everyone if victim == EVERYONE else self.service.boards[victim]).begin(fatal)
+
+    def calls(self, victim: str) -> list[str]:
+        """What the victim calls during a signing in which nobody dies: the longest of a few."""
+        runs = []
+        for _ in range(CLEAN_RUNS):
+            assert self.dies(victim, 0) is None
+            board = self.service.everyone if victim == EVERYONE else self.service.boards[victim]
+            runs.append(board.seen())
+        return max(runs, key=len)
+
+    def dies(self, victim: str, call: int) -> str | None:
+        """One signing, during which the victim dies instead of making that call. Everybody lives afterwards."""
+        request = self._submits() if victim in ("signer", "jobs") else None
+        self.begin(victim, call)
+        request = request or self._submits()
+        if request is not None:
+            self._confirms(request, front=1 if victim == "jobs" else 0)
+        board = self.service.everyone if victim == EVERYONE else self.service.boards[victim]
+        until(lambda: board.struck or self._is_over(request), what=f"{victim} died, or the signing was over")
+        struck = board.struck
+        board.disarm()
+        if struck is not None:
+            mortals = list(self.service.running) if victim == EVERYONE else [victim]
+            until(lambda: set(mortals) <= set(self.service.dead), what=f"the death of {mortals}")
+            if "jobs" in mortals:
+                self._jobs_need_not_wait()
+            self.service.revive()
+        return struck
+
+    def _submits(self) -> str | None:
+        """None where the front died meanwhile: then nobody was told anything."""
+        with contextlib.suppress(httpx.HTTPError):
+            content = PLAN.read_bytes() + b"%% %d\n" % next(self._numbers)
+            request = self.service.submits(self._signer().person, content, level="B-T")
+            self.told.append(Told(request, confirmed=False))
+            return request
+        return None
+
+    def _confirms(self, request: str, front: int) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            answer = self.service.confirms(self._now.person, request, self._code, front=front)
+            if answer.status_code == 200 and answer.json()["state"] in ("finishing", "signed"):
+                self.told.append(Told(request, confirmed=True))
+
+    def _signer(self) -> Signer:
+        """Somebody with a code that was never typed."""
+        def found() -> tuple[Signer, str] | None:
+            for signer in itertools.islice(self._people, 200):
+                if (code := signer.code()) is not None:
+                    return signer, code
+            return None
+
+        self._now, self._code = until(found, what="a code that was never typed")
+        return self._now
+
+    def _is_over(self, request: str | None) -> bool:
+        """Signed and in the tree, or refused by somebody who lives: then the victim will make no more calls."""
+        if request is None or self.service.state(request) in ("pending", "failed"):
+            return True
+        return self.service.state(request) == "signed" and self.service.entries_waiting() == 0
+
+    def _jobs_need_not_wait(self) -> None:
+        """As if the leases of the jobs that died had run out: half a minute less for each crash, and nothing else."""
+        with self.service.db.write() as tx:
+            tx.execute(update(job_lease).values(expires_at=datetime.now(UTC) - timedelta(seconds=1)))
+
+    # ---------------------------------------------------------------------------------------------- what must hold
+
+    def settle(self) -> dict[str, object]:
+        """Wait until nothing is under way, and look at everything. Raises AssertionError for what cannot be."""
+        service = self.service
+        for board in (service.everyone, *service.boards.values()):
+            board.disarm()
+        service.revive()
+        until(lambda: service.open_intents() == 0, what="every intent has an outcome")
+        until(lambda: self._states() <= set(ENDED), what="nothing is under way")
+        until(lambda: service.entries_waiting() == 0, what="every entry is in the tree")
+        service.check()
+        self._nothing_is_lost()
+        states = self._everything_is_explained()
+        figures = ground_truth.joined(service.spy_logs, service.db).figures
+        return {"requests": dict(states), "acknowledged": len(self.told), "lost": 0, "unrecorded": 0, "double": 0,
+                "signatures": figures["signatures"], "outcomes": figures["outcomes"]}
+
+    def _states(self) -> set[str]:
+        with self.service.db.read() as tx:
+            return set(tx.execute(select(signing_request.c.state).distinct()).scalars())
+
+    def _nothing_is_lost(self) -> None:
+        with self.service.db.read() as tx:
+            rows = {row.id: row for row in tx.execute(select(signing_request))}
+        lost = [each for each in self.told if each.request not in rows
+                or (each.confirmed and rows[each.request].state != "signed")]
+        assert not lost, f"{len(lost)} were acknowledged and are not there: {lost[:3]}"
+        for each in self.told:
+            assert self.service.stored(rows[each.request].document_digest)
+
+    def _everything_is_explained(self) -> Counter[str]:
+        with self.service.db.read() as tx:
+            rows = tx.execute(select(signing_request.c.id, signing_request.c.state, intent.c.outcome).outerjoin(
+                intent, intent.c.signing_request_id == signing_request.c.id)).all()
+        strange = [row for row in rows if row.state not in EXPLAINED[row.outcome]]
+        assert not strange, f"{len(strange)} cannot be explained: {strange[:3]}"
+        return Counter(f"{row.state} ({row.outcome or 'no intent'})" for row in rows)
+
+
+@dataclass
+class Campaign:
+    """Crashes of one victim, counted."""
+
+    victim: str
+    calls: list[str]
+    struck: Counter[str]
+    missed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def figures(self) -> dict[str, object]:
+        return {"calls_between_request_and_answer": len(self.calls), "kinds_of_call": len(set(self.calls)),
+                "kills": self.struck.total(), "kinds_killed_at": dict(self.struck), "not_reached": self.missed,
+                "seconds_each": round(self.seconds / max(1, self.struck.total() + self.missed), 2)}
+
+
+def crashes(story: Story, victim: str, chosen: list[int], calls: list[str], within: float = math.inf) -> Campaign:
+    """One signing for each chosen call; none is begun after so many seconds."""
+    done, began = Campaign(victim, calls, Counter()), time.monotonic()
+    for call in chosen:
+        if time.monotonic() > began + within:
+            break
+        struck = story.dies(victim, call)
+        if struck is None:
+            done.missed += 1
+        else:
+            done.struck[struck] += 1
+    done.seconds = time.monotonic() - began
+    return done
