@@ -28,7 +28,7 @@ from playwright.sync_api import Request as Asked
 
 from signing_service.front.web import words
 
-PROGRAM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+PROGRAM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium-headless-shell"))
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--renderer-process-limit=1",
