@@ -35,6 +35,7 @@ def serve(
     front: Annotated[int, typer.Option(min=1, max=64, help="How many fronts share the port")] = 1,
 ) -> None:
     """Start everything and keep it alive: signer, jobs, fronts. Ctrl-C ends it in good order."""
+    supervisor.leave_no_core()
     supervisor.end_with_supervisor()  # when the demonstration is killed, its server ends too
     session = held(context)
     settings = session.settings
@@ -65,6 +66,7 @@ def front(
     """The front half alone: everything that is asked over HTTP. It holds no key."""
     from signing_service.cli.web import run_front  # here: the other commands need no web server
 
+    supervisor.leave_no_core()
     supervisor.end_with_supervisor()
     settings = held(context).settings
     check_front_places(settings)
@@ -76,6 +78,7 @@ def front(
 
 def jobs(context: typer.Context) -> None:
     """The jobs alone: expiry, finishing, webhooks, sweeps. Any number may run."""
+    supervisor.leave_no_core()
     supervisor.end_with_supervisor()
     settings = held(context).settings
     check_front_places(settings)
@@ -88,6 +91,7 @@ def signer(context: typer.Context) -> None:
     """The signer alone: the only process that speaks to the device."""
     from signing_service.signer import process  # here: only this process may load the device
 
+    supervisor.leave_no_core()
     supervisor.end_with_supervisor()
     settings = read_signer_settings()
     check_signer_places(settings)
