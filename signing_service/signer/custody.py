@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import new, sha256
 from typing import Any
 
-from asn1crypto import csr, keys, pem, x509
+from asn1crypto import algos, csr, keys, pem, x509
 from sqlalchemy import Connection, insert, select, update
 
 from hsm.algorithms import Algorithm, KeyKind
@@ -24,7 +24,7 @@ from signing_service.signer.acting import By
 from signing_service.signer.grounds import key_ref
 from signing_service.signer.rows import mac_of
 from signing_service.signer.runtime import Runtime
-from signing_service.signer.timestamps import signature_algorithm
+from signing_service.signer.timestamp_tokens import signature_algorithm
 
 log = logging.getLogger(__name__)
 MANY = 500  # rows of one transaction
@@ -150,8 +150,8 @@ def request_certificate(rt: Runtime, actor: str, credential_id: str, subject: tu
     if not holds(ref.public_key, algorithm, digest, value):
         raise Unavailable("The device gave a value that does not verify.", code="device-wrong")
     request = csr.CertificationRequest({
-        "certification_request_info": info, "signature_algorithm": signature_algorithm(algorithm),
-        "signature": value,
+        "certification_request_info": info, "signature": value,
+        "signature_algorithm": algos.SignedDigestAlgorithm.load(signature_algorithm(algorithm)),
     })
     return str(pem.armor("CERTIFICATE REQUEST", request.dump()).decode())
 

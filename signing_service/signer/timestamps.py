@@ -1,6 +1,6 @@
 """Our own timestamp authority (RFC 3161, ETSI EN 319 422): tokens by message, each serial number on record first.
 
-A token is built with plain ASN.1 values that we wrote ourselves; nothing from outside is parsed here but the
+A token is joined from bytes that we wrote ourselves (`timestamp_tokens`); nothing from outside is parsed here but the
 message, whose imprint is bytes of a known length.
 """
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import new, sha256
+from hashlib import new
 from typing import Any
 
-from asn1crypto import algos, cms, core, tsp, x509
 from sqlalchemy import Connection, select
 
-from hsm.algorithms import Algorithm, Digest, Padding
+from hsm.algorithms import Digest
 from hsm.device import KeyRef
 from hsm.errors import DeviceError, Tampered
 from hsm.verification import holds
@@ -24,13 +23,12 @@ from signing_service.credentials import Credential, of_mapping
 from signing_service.db.tables import credential, key
 from signing_service.errors import SigningError, Unavailable, Unsupported
 from signing_service.ids import uuid7
-from signing_service.signer import clock
+from signing_service.signer import clock, timestamp_tokens
 from signing_service.signer.grounds import key_ref
 from signing_service.signer.intents import report_tampering
 from signing_service.signer.runtime import Runtime
+from signing_service.signer.timestamp_tokens import Said
 from signing_service.wire.messages import IssueTimestamp, TimestampIssued
-
-ID_CT_TSTINFO = "tst_info"
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Authority:
 
     credential: Credential
     key: KeyRef
-    certificate: x509.Certificate
+    certificate: bytes      # DER
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def current(rt: Runtime) -> Authority:
     if not held.is_valid(rt.now()) or held.certificate is None:
         raise Unavailable("The timestamp authority's certificate is not valid now.", code="timestamp-certificate",
                           retry_after=3600)
-    return Authority(held, key_ref(key_row), x509.Certificate.load(held.certificate))
+    return Authority(held, key_ref(key_row), held.certificate)
 
 
 def _newest(tx: Connection, now: datetime) -> Any:
@@ -111,86 +109,26 @@ def _record(rt: Runtime, tx: Connection, authority: Authority, asked: IssueTimes
 
 
 def _issue(rt: Runtime, right: Recorded) -> TimestampIssued | SigningError:
-    authority = right.authority
-    info = _tst_info(rt, right)
-    attributes = _signed_attributes(authority, info)
-    digest = new(authority.credential.algorithm.digest.value, attributes.untag().dump()).digest()
+    authority, holder = right.authority, right.authority.credential
+    content = timestamp_tokens.info(_said(rt, right))
+    attributes = timestamp_tokens.signed_attributes(authority.certificate, holder.algorithm, content)
+    digest = new(holder.algorithm.digest.value, attributes).digest()
     try:
-        value = rt.device.sign(authority.key, authority.credential.algorithm, digest)
+        value = rt.device.sign(authority.key, holder.algorithm, digest)
     except DeviceError as error:
         return Unavailable(f"The timestamp could not be signed: {type(error).__name__}.", code="device-away")
-    if not holds(authority.key.public_key, authority.credential.algorithm, digest, value):
+    if not holds(authority.key.public_key, holder.algorithm, digest, value):
         return Unavailable("The device gave a value that does not verify.", code="device-wrong")
-    return TimestampIssued(_token(authority, info, attributes, value, right.asked.with_certificate).dump(),
-                           str(right.serial))
+    carried = (authority.certificate, *holder.chain) if right.asked.with_certificate else ()
+    token = timestamp_tokens.token(authority.certificate, carried, holder.algorithm, content, attributes, value)
+    return TimestampIssued(token, str(right.serial))
 
 
-def _tst_info(rt: Runtime, right: Recorded) -> bytes:
+def _said(rt: Runtime, right: Recorded) -> Said:
     """RFC 3161 2.4.2. The time is UTC to the millisecond, and true within the accuracy."""
     asked = right.asked
-    info = {
-        "version": "v1", "policy": rt.settings.tsa_policy,
-        "message_imprint": {"hash_algorithm": {"algorithm": asked.digest}, "hashed_message": asked.imprint},
-        "serial_number": right.serial,
-        "gen_time": right.at.replace(microsecond=right.at.microsecond // 1000 * 1000),
-        "accuracy": {"seconds": rt.settings.tsa_accuracy_seconds},
-        "ordering": False,
-    }
-    if asked.nonce is not None:
-        info["nonce"] = int(asked.nonce)
-    encoded: bytes = tsp.TSTInfo(info).dump()
-    return encoded
-
-
-def _signed_attributes(authority: Authority, info: bytes) -> cms.CMSAttributes:
-    """Content type, message digest and the certificate it must be verified with (RFC 5816, ESSCertIDv2)."""
-    digest = new(authority.credential.algorithm.digest.value, info).digest()
-    certificate = authority.certificate
-    identified = tsp.ESSCertIDv2({
-        "cert_hash": sha256(certificate.dump()).digest(),
-        "issuer_serial": {
-            "issuer": [x509.GeneralName("directory_name", certificate.issuer)],
-            "serial_number": certificate.serial_number,
-        },
-    })
-    return cms.CMSAttributes([
-        {"type": "content_type", "values": [ID_CT_TSTINFO]},
-        {"type": "message_digest", "values": [digest]},
-        {"type": "signing_certificate_v2", "values": [tsp.SigningCertificateV2({"certs": [identified]})]},
-    ])
-
-
-def _token(authority: Authority, info: bytes, attributes: cms.CMSAttributes, value: bytes,
-           with_certificate: bool) -> cms.ContentInfo:
-    algorithm = authority.credential.algorithm
-    signer = cms.SignerInfo({
-        "version": "v1",
-        "sid": cms.SignerIdentifier("issuer_and_serial_number", {
-            "issuer": authority.certificate.issuer, "serial_number": authority.certificate.serial_number}),
-        "digest_algorithm": {"algorithm": algorithm.digest.value},
-        "signed_attrs": attributes,
-        "signature_algorithm": signature_algorithm(algorithm),
-        "signature": value,
-    })
-    signed = {
-        "version": "v3",
-        "digest_algorithms": [{"algorithm": algorithm.digest.value}],
-        "encap_content_info": {"content_type": ID_CT_TSTINFO, "content": core.ParsableOctetString(info)},
-        "signer_infos": [signer],
-    }
-    if with_certificate:
-        chain = [authority.certificate, *(x509.Certificate.load(der) for der in authority.credential.chain)]
-        signed["certificates"] = chain
-    return cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(signed)})
-
-
-def signature_algorithm(algorithm: Algorithm) -> algos.SignedDigestAlgorithm:
-    """The SignatureAlgorithmIdentifier of CMS (RFC 4056 for PSS: salt as long as the digest)."""
-    if algorithm.padding is not Padding.PSS:
-        return algos.SignedDigestAlgorithm({"algorithm": algorithm.facts.identifier})
-    digest = {"algorithm": algorithm.digest.value}
-    return algos.SignedDigestAlgorithm({"algorithm": "rsassa_pss", "parameters": algos.RSASSAPSSParams({
-        "hash_algorithm": digest,
-        "mask_gen_algorithm": {"algorithm": "mgf1", "parameters": digest},
-        "salt_length": algorithm.digest.size,
-    })})
+    return Said(
+        policy=rt.settings.tsa_policy, digest=Digest(asked.digest), imprint=asked.imprint, serial=right.serial,
+        at=right.at, accuracy=rt.settings.tsa_accuracy_seconds,
+        nonce=None if asked.nonce is None else int(asked.nonce),
+    )
