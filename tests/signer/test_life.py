@@ -1,29 +1,24 @@
 """Any life of signing requests: people, operators, clocks, devices, databases and deaths in an order nobody foresaw.
 
-What must hold after every step stands in the invariants. SIGNING_CAMPAIGN=full makes it long.
+What must hold after every step stands in the invariants. Each life begins with the same city, on either database.
+SIGNING_CAMPAIGN=full makes it long.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy import select, update
 
 from hsm.errors import DeviceBusy, DeviceError, DeviceUnavailable, KeyNotFound
 from signing_service.audit import StoredTiles
-from signing_service.db.migrate import upgrade
 from signing_service.db.tables import checkpoint, entry, intent, log_key, signature, signing_request
 from signing_service.errors import SigningError, Unavailable
 from signing_service.signer import intents, reconcile, sequencer
@@ -34,11 +29,13 @@ from signing_service.tlog import note, tiles
 from signing_service.tlog.entries import EntryLine
 from signing_service.tlog.verify import verify_log
 from signing_service.wire import messages as m
-from tests.support.campaign import FULL
-from tests.support.city import City, Clock, runtime
+from tests.support import campaign
+from tests.support.city import City, Person
 from tests.support.memory_device import MemoryDevice
+from tests.support.prepared import Prepared, lives, prepared
 
-EXAMPLES, STEPS = (1_000, 80) if FULL else (30, 30)
+SEQUENCES = {"sqlite": campaign.rounds(25, 1_200), "postgresql": campaign.rounds(8, 400)}
+STEPS = 20
 
 FAULTS: dict[str, Callable[[MemoryDevice], None]] = {
     "away before signing": lambda device: device.fail_next(DeviceUnavailable("away"), call="sign"),
@@ -59,24 +56,21 @@ class Death(BaseException):
     """The signer ends here, and nothing of it goes on."""
 
 
-@cache
-def empty() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="life-")) / "empty.db"
-    upgrade(f"sqlite:///{path}")
-    return path
+def two_officials(city: City) -> list[Person]:
+    return [city.official("Nguyễn Văn A"), city.official("Trần Thị B")]
 
 
 class Life(RuleBasedStateMachine):
-    """One city on SQLite over the in-memory device."""
+    """One city over the in-memory device."""
+
+    prepared: ClassVar[Prepared[list[Person]]]
+    done: ClassVar[Counter[str]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="life-"))
-        shutil.copy(empty(), self.directory / "signing.db")
-        self.url = f"sqlite:///{self.directory / 'signing.db'}"
-        self.device, self.clock = MemoryDevice(), Clock()
-        self.city = City(runtime(self.url, self.directory, self.device, self.clock), self.clock)
-        self.people = [self.city.official("Nguyễn Văn A"), self.city.official("Trần Thị B")]
+        self.city, self.device, self.people = self.prepared.begins()
+        self.clock = self.city.clock
+        self.done["sequences"] += 1
         self.requests: list[tuple[int, str]] = []
         self.ended: dict[str, str] = {}
         self.before = len(self.device.signatures)
@@ -86,6 +80,13 @@ class Life(RuleBasedStateMachine):
     @rule(who=st.integers(0, 1), document=st.integers(0, 5))
     def submit(self, who: int, document: int) -> None:
         self.requests.append((who, self.city.submitted(self.people[who], bytes([document]))))
+
+    @rule(who=st.integers(0, 1), how_many=st.integers(1, 4))
+    def submit_and_confirm(self, who: int, how_many: int) -> None:
+        """What happens on most days; or hardly any life would come as far as a signature."""
+        for number in range(how_many):
+            self.submit(who, number)
+        self.confirm(who, set(range(how_many)), 0)
 
     @rule(which=st.integers(0, 50))
     def withdraw(self, which: int) -> None:
@@ -109,10 +110,10 @@ class Life(RuleBasedStateMachine):
 
     @rule(chosen=st.sets(st.integers(0, 50), min_size=1, max_size=4))
     def confirm_both_in_one_batch(self, chosen: set[int]) -> None:
-        asked = [self._asked(who, chosen, self.people[who].code(self.clock.at)) for who in (0, 1)]
-        self.city.confirmations([each for each in asked if each is not None])
+        self.city.next_code()
+        self.city.confirmations([self._asked(who, chosen, self.people[who].code(self.clock.at)) for who in (0, 1)])
 
-    @rule(who=st.integers(0, 1), state=st.sampled_from(["active", "suspended"]))
+    @rule(who=st.integers(0, 1), state=st.sampled_from(["active", "active", "suspended"]))
     def operator_sets(self, who: int, state: str) -> None:
         with suppress(SigningError):
             self.city.tries(m.SetCredentialState(self.people[who].credential, state, "a test"))
@@ -124,6 +125,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(fault=st.sampled_from(sorted(FAULTS)))
     def device_fails(self, fault: str) -> None:
+        self.done["faults of the device"] += 1
         FAULTS[fault](self.device)
 
     @rule(seconds=st.sampled_from([1, 16, 31, 61, 1000, -1, -60]), is_alive=st.booleans())
@@ -136,6 +138,7 @@ class Life(RuleBasedStateMachine):
           where=st.sampled_from(["perform", "conclude"]))
     def signer_dies_while_it_signs(self, who: int, chosen: set[int], where: str) -> None:
         """After W3: before the device is asked, or after it has signed."""
+        self.city.next_code()
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(intents, where, dying)
             with suppress(Death):
@@ -145,20 +148,22 @@ class Life(RuleBasedStateMachine):
     @rule()
     def signer_starts_again(self) -> None:
         """Another life with another id; the old one's lease stays behind."""
-        city, old = self.city, self.city.rt
+        self.done["starts"] += 1
+        city = self.city
         city.desk.close()
         city.confirmations.close()
         self.device._failure, self.device._flip = None, False  # or it could not start
-        city.rt = runtime(self.url, self.directory, self.device, self.clock)
+        city.rt = self.prepared.restarted(self.device, self.clock)
         city.desk, city.confirmations = Desk(city.rt), Confirmations(city.rt, 2)
-        old.db.close()
 
     @rule(who=st.integers(0, 1), chosen=st.sets(st.integers(0, 50), min_size=1, max_size=4),
           at=st.integers(1, 3), is_durable=st.booleans())
     def database_goes_away(self, who: int, chosen: set[int], at: int, is_durable: bool) -> None:
         """At the COMMIT of W2a, W3 or W4: it was kept, or it was not, and nobody says which."""
+        self.city.next_code()
+        asked = self._asked(who, chosen, self.people[who].code(self.clock.at))
         with self._breaking(at, is_durable):
-            self._confirm(who, chosen, self.people[who].code(self.clock.at))
+            self._check_answer(self.city.confirmations([asked])[0])
 
     @rule()
     def chores_reconcile(self) -> None:
@@ -171,23 +176,24 @@ class Life(RuleBasedStateMachine):
             sequencer.keep_alive(self.city.rt)
 
     def _confirm(self, who: int, chosen: set[int], code: str) -> None:
-        asked = self._asked(who, chosen, code)
-        if asked is not None:
-            answer = self.city.confirmations([asked])[0]
-            self._check_answer(answer)
+        self._check_answer(self.city.confirmations([self._asked(who, chosen, code)])[0])
 
-    def _asked(self, who: int, chosen: set[int], code: str) -> m.Confirm | None:
-        """Their own requests, also those that ended, and now and then somebody else's."""
+    def _asked(self, who: int, chosen: set[int], code: str) -> m.Confirm:
+        """Their own requests, the newest first, also those that ended, and now and then somebody else's."""
         theirs = [name for owner, name in self.requests if owner == who or 50 in chosen]
         if not theirs:
-            return None
-        ids = sorted({theirs[each % len(theirs)] for each in chosen})
+            self.submit(who, 0)
+            theirs = [self.requests[-1][1]]
+        ids = sorted({theirs[-1 - each % len(theirs)] for each in chosen})
         return self.city.confirmation(self.people[who], ids, code)
 
     def _check_answer(self, answer: m.Confirmed | SigningError) -> None:
         """What a person is told is what the database says."""
-        if isinstance(answer, m.Confirmed):
+        if isinstance(answer, SigningError):
+            self.done[f"refused: {answer.code}"] += 1
+        else:
             for line in answer.lines:
+                self.done[f"line: {line.outcome}"] += 1
                 state = self.city.state_of(line.signing_request_id)
                 told = {"done": {"finishing"}, "failed": {"failed", "signing"}}.get(line.outcome, set(OUTCOMES))
                 assert state in told, (line, state)
@@ -216,6 +222,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def every_value_has_its_intent(self) -> None:
+        self.done["steps"] += 1
         self.city.check()
 
     @invariant()
@@ -251,8 +258,8 @@ class Life(RuleBasedStateMachine):
             pass
         self.nothing_is_open()
         self.the_log_is_whole()
-        self.city.close()
-        shutil.rmtree(self.directory)
+        self.done["signatures"] += len(self.device.signatures) - self.before
+        self.prepared.ends(self.city)
 
     def nothing_is_open(self) -> None:
         with self.city.rt.db.read() as tx:
@@ -274,7 +281,9 @@ def dying(*_: object) -> None:
     raise Death
 
 
-TestLife = pytest.mark.uncounted(Life.TestCase)
-TestLife.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize=not FULL,
-    suppress_health_check=list(HealthCheck))
+@pytest.mark.uncounted
+@pytest.mark.parametrize("database", sorted(SEQUENCES))
+def test_whatever_happens_what_must_hold_holds(database: str) -> None:
+    with prepared(database, two_officials) as begun:
+        done = lives(Life, begun, SEQUENCES[database], STEPS)
+    campaign.proven(f"life-{database}", **done)

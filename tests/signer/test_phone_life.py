@@ -5,16 +5,12 @@ What must hold after every step stands in the invariants. SIGNING_CAMPAIGN=full 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlalchemy import func, select
@@ -24,25 +20,27 @@ from signing_service.db.tables import confirmation, credential, entry, phone, se
 from signing_service.errors import SigningError, Unavailable
 from signing_service.signer.rows import TABLES, Verified
 from signing_service.wire import messages as m
-from tests.support import databases
-from tests.support.campaign import FULL
-from tests.support.city import City, Clock, Person, Phone, runtime, secret_of
-from tests.support.memory_device import MemoryDevice
+from tests.support import campaign
+from tests.support.city import City, Person, Phone, secret_of
+from tests.support.prepared import Prepared, lives, prepared
 
-EXAMPLES, STEPS = (500, 60) if FULL else (20, 25)
+SEQUENCES = {"sqlite": campaign.rounds(15, 300), "postgresql": campaign.rounds(5, 100)}
+STEPS = 20
 BROWSERS = ("1" * 64, "2" * 64)
 Opened = tuple[str, str, Person]  # a phone that waits for its first code: id, secret, and the person with its seed
 
 
 class PhoneLife(RuleBasedStateMachine):
-    """One person and an operator on SQLite over the in-memory device."""
+    """One person and an operator over the in-memory device."""
+
+    prepared: ClassVar[Prepared[Person]]
+    done: ClassVar[Counter[str]]
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="phones-"))
-        self.device, self.clock = MemoryDevice(), Clock()
-        self.city = City(runtime(databases.sqlite(self.directory), self.directory, self.device, self.clock), self.clock)
-        self.person = self.city.official()
+        self.city, self.device, self.person = self.prepared.begins()
+        self.clock = self.city.clock
+        self.done["sequences"] += 1
         self.tokens: list[str] = []
         self.opened: list[Opened] = []
         self.phones: list[Phone] = []
@@ -92,6 +90,7 @@ class PhoneLife(RuleBasedStateMachine):
             asked = self.city.phone_confirmation(held, [request], None if is_right else "000000")
             answer = self.city.confirmations([asked])[0]
             if isinstance(answer, m.Confirmed):
+                self.done["confirmations"] += 1
                 assert self.state_of(held.id) == "active"
 
     @rule(which=st.integers(0, 5))
@@ -170,6 +169,7 @@ class PhoneLife(RuleBasedStateMachine):
 
     @invariant()
     def every_value_has_its_intent(self) -> None:
+        self.done["steps"] += 1
         self.city.check()
 
     @invariant()
@@ -207,11 +207,17 @@ class PhoneLife(RuleBasedStateMachine):
         self.device._failure = failure
 
     def teardown(self) -> None:
-        self.city.close()
-        shutil.rmtree(self.directory)
+        self.done["phones"] += len(self.phones)
+        self.prepared.ends(self.city)
 
 
-TestPhoneLife = pytest.mark.uncounted(PhoneLife.TestCase)
-TestPhoneLife.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, derandomize=not FULL,
-    suppress_health_check=list(HealthCheck))
+def one_official(city: City) -> Person:
+    return city.official()
+
+
+@pytest.mark.uncounted
+@pytest.mark.parametrize("database", sorted(SEQUENCES))
+def test_whatever_happens_to_phones_what_must_hold_holds(database: str) -> None:
+    with prepared(database, one_official) as begun:
+        done = lives(PhoneLife, begun, SEQUENCES[database], STEPS)
+    campaign.proven(f"life-of-phones-{database}", **done)

@@ -15,10 +15,12 @@ Time is the city's own: `city.clock.at` moves only when a test moves it, or when
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -109,11 +111,19 @@ def settings(url: str, directory: Path, **more: Any) -> SignerSettings:
         pkcs11_module=Path("/nowhere"), pkcs11_token="test", pkcs11_pin_file=Path("/nowhere"), **more)
 
 
-def runtime(url: str, directory: Path, device: Device, clock: Clock, **more: Any) -> Runtime:
-    rt = start(settings(url, directory, **more), device, db=Database(url, pool_size=6), now=clock,
+def runtime(
+    url: str, directory: Path, device: Device, clock: Clock, *, db: Database | None = None, **more: Any,
+) -> Runtime:
+    rt = start(settings(url, directory, **more), device, db=db or Database(url, pool_size=6), now=clock,
                database_clock=lambda _tx: None)
     beat(rt)
     return rt
+
+
+@lru_cache(maxsize=4096)
+def _held(public_key: bytes, algorithm: str, to_sign: bytes, value: bytes) -> bool:
+    """Asked after every step of a long story about the same values."""
+    return holds(public_key, Algorithm(algorithm), to_sign, value)
 
 
 def secret_of(uri: str) -> str:
@@ -141,6 +151,13 @@ class City:
                 created_at=clock.at))
             self.client: str = tx.execute(select(client.c.id)).scalar_one()
         self.acts(m.ActivatePolicy("default", policy_text))
+
+    def resumed(self, rt: Runtime, clock: Clock) -> City:
+        """The same city with another signer, on a copy of its database."""
+        other = copy.copy(self)
+        other.rt, other.clock = rt, clock
+        other.desk, other.confirmations = Desk(rt), Confirmations(rt, 2)
+        return other
 
     def acts(self, *commands: m.Command) -> tuple[m.Result, ...]:
         """Carry out commands under a fresh code; any refusal fails the test."""
@@ -306,7 +323,7 @@ class City:
                 select(signature.c.value, intent, key.c.public_key).join(intent, intent.c.id == signature.c.intent_id)
                 .join(key, key.c.id == intent.c.key_id)).all()
             assert all(row.outcome == "done" for row in rows)
-            assert all(holds(bytes(row.public_key), Algorithm(row.algorithm), row.to_sign, row.value) for row in rows)
+            assert all(_held(bytes(row.public_key), row.algorithm, row.to_sign, row.value) for row in rows)
             values = tx.execute(select(func.count()).select_from(signature)).scalar_one()
             assert values == len(rows)
             done = tx.execute(select(func.count()).select_from(intent).where(intent.c.outcome == "done")).scalar_one()

@@ -11,6 +11,7 @@ Same semantics, kept honest by the contract suite in `tests/hsm/test_contract.py
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 import threading
@@ -70,6 +71,15 @@ class MemoryDevice:
         self._failure: tuple[DeviceError, bool, str | None] | None = None
         self._flip = False
         self.hopeless = False
+
+    def copy(self) -> MemoryDevice:
+        """A device with the same keys and secrets, and a history of its own."""
+        other = copy.copy(self)
+        other.signatures, other.calls = list(self.signatures), list(self.calls)
+        other._token, other._service, other._resident = dict(self._token), dict(self._service), dict(self._resident)
+        other._lock, other._free = threading.RLock(), threading.Event()
+        other._free.set()
+        return other
 
     # --- going wrong ---
 
