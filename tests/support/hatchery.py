@@ -10,6 +10,7 @@ What is forked has imported modules, and has neither threads nor files, sockets 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -22,6 +23,7 @@ from pathlib import Path
 PARTS = ("signing_service.cli.main", "signing_service.cli.web", "signing_service.signer.process",
          "signing_service.front.jobs", "signing_service.front.runtime", "signing_service.front.app",
          "tests.support.killing")
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Hatched:
@@ -110,6 +112,7 @@ def _fork(order: dict[str, object]) -> int:
 def _become(order: dict[str, object]) -> None:
     group = order["group"]
     assert isinstance(group, int)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever ended the hatchery did not mean to leave us
     with contextlib.suppress(ProcessLookupError, PermissionError):  # its members have died: a group of its own
         os.setpgid(0, group)
     if os.getpgid(0) == os.getpgid(os.getppid()):

@@ -95,7 +95,7 @@ class Service:
                  spied: bool = spying.EVERYWHERE) -> None:
         """`spied`: every call to the device is written down, one log for each life of the signer (`spy_logs`)."""
         self.directory, self.url, self.signer_url = directory, url, signer_url or url
-        self._spied, self._lives = spied, itertools.count(1)
+        self._spied, self._lives, self._spy_logs = spied, itertools.count(1), spying.place(directory)
         upgrade(self.signer_url)
         clock = Clock()
         clock.at = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=6)
@@ -127,12 +127,12 @@ class Service:
             "SIGNING_PKCS11_MODULE": str(device.module), "SIGNING_PKCS11_TOKEN": device.token,
             "SIGNING_PKCS11_PIN_FILE": str(device.pin_file), "SIGNING_SOFTHSM_CONF": str(device.softhsm_conf),
             "SIGNING_LEASE_SECONDS": "4", "SIGNING_INTENT_SECONDS": "3", "SIGNING_PDF_WORKERS": "2",
-        } | (spying.environment(self.directory / f"spy-{next(self._lives):04d}.log") if self._spied else {})
+        } | (spying.environment(self._spy_logs / f"spy-{next(self._lives):04d}.log") if self._spied else {})
 
     @property
     def spy_logs(self) -> list[Path]:
         """What the device was asked, in the order of the signer's lives. Complete once the signer has ended."""
-        return sorted(self.directory.glob("spy-*.log"))
+        return sorted(self._spy_logs.glob("spy-*.log"))
 
     def start(self) -> None:
         """Everything; returns when it is ready."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -33,6 +34,11 @@ def directory() -> Path:
     made = Path(os.environ[VARIABLE])
     made.mkdir(parents=True, exist_ok=True)
     return made
+
+
+def place(service: Path) -> Path:
+    """Where the logs of a service at this directory belong: PINs are in them, so beside what tests look through."""
+    return Path(tempfile.mkdtemp(prefix="service-", dir=directory())) if EVERYWHERE else service
 
 
 def environment(log: Path) -> dict[str, str]:
