@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, and_, func, literal, or_, select
 
 from policies.decision import Urgency
+from signing_service.db.columns import unindexed
 from signing_service.db.tables import agency, client, signing_request
 from signing_service.errors import Invalid, NotFound
 from signing_service.ids import matching_code
@@ -130,16 +131,13 @@ def _of_class(official: Official, at: int, below: str | None, now: datetime) -> 
     return _with_names().where(*conditions).order_by(request.c.id.desc())
 
 
+# Expiry spans everybody's requests, and a batch has few members while thousands are pending: no planner can know
+# either, so that these conditions are kept from choosing an index (`unindexed`).
+
+
 def _pending(official: Official, now: datetime) -> list[ColumnElement[bool]]:
     return [signing_request.c.signatory_id == official.signatory_id, signing_request.c.state == State.PENDING,
-            _unindexed(signing_request.c.expires_at) > now]
-
-
-def _unindexed(column: ColumnElement[T]) -> ColumnElement[T]:
-    """The column itself, for a condition that must not choose the index: expiry spans everybody's requests, and
-    a batch has few members while thousands are pending. No planner can know either.
-    """
-    return func.coalesce(column, column)
+            unindexed(signing_request.c.expires_at) > now]
 
 
 def _is_first_of_batch(at: int, now: datetime) -> ColumnElement[bool]:
@@ -147,9 +145,9 @@ def _is_first_of_batch(at: int, now: datetime) -> ColumnElement[bool]:
     found at the first look, and none of a class before.
     """
     other = signing_request.alias("other")
-    urgency = _unindexed(other.c.urgency)
-    is_pending = and_(other.c.batch_id == signing_request.c.batch_id, _unindexed(other.c.state) == State.PENDING,
-                      _unindexed(other.c.expires_at) > now)
+    urgency = unindexed(other.c.urgency)
+    is_pending = and_(other.c.batch_id == signing_request.c.batch_id, unindexed(other.c.state) == State.PENDING,
+                      unindexed(other.c.expires_at) > now)
     newer = and_(is_pending, other.c.id > signing_request.c.id, urgency == ORDER[at])
     before = and_(is_pending, urgency.in_(ORDER[:at]))
     return and_(*(~select(literal(1)).where(each).correlate(signing_request).exists() for each in (newer, before)))
@@ -166,8 +164,8 @@ def _documents(tx: Connection, batches: Sequence[str], now: datetime) -> dict[st
     """How many of each batch are still pending. A batch is one person's."""
     rows = tx.execute(
         select(signing_request.c.batch_id, func.count().label("documents"))
-        .where(signing_request.c.batch_id.in_(batches), _unindexed(signing_request.c.state) == State.PENDING,
-               _unindexed(signing_request.c.expires_at) > now)
+        .where(signing_request.c.batch_id.in_(batches), unindexed(signing_request.c.state) == State.PENDING,
+               unindexed(signing_request.c.expires_at) > now)
         .group_by(signing_request.c.batch_id))
     return {row.batch_id: row.documents for row in rows}
 

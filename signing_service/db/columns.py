@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     DateTime,
     Dialect,
     MetaData,
     String,
     TypeDecorator,
+    func,
     text,
 )
+
+T = TypeVar("T")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -38,6 +42,11 @@ class Instant(TypeDecorator[datetime]):
 def only_where(condition: str) -> dict[str, Any]:
     """An index over the few rows that still wait for something."""
     return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
+
+
+def unindexed(column: ColumnElement[T]) -> ColumnElement[T]:
+    """The column itself, for a condition that must not choose the index."""
+    return func.coalesce(column, column)
 
 
 metadata = MetaData()

@@ -85,6 +85,8 @@ signing_request = Table(
     Column("finish_after", Instant),                     # not to be tried again before
     Column("finish_error", Text),
     Index("ix_request_client", "client_id", "id"),
+    Index("ix_request_client_state", "client_id", "state", "id"),
+    Index("ix_request_external", "client_id", "external_id", "id"),
     Index("ix_request_signatory", "signatory_id", "state", "id"),
     Index("ix_request_waiting", "signatory_id", "state", "urgency", "id"),
     Index("ix_request_batch", "batch_id", "id"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import event
 
 from signing_service.front import downloads
+from signing_service.front.callers import Caller, Role
 from signing_service.front.watch import Watch
+from signing_service.signing_requests import State, Wanted, listed
 from tests.support.world import Client, World, plan, told
 
 LIST = "/api/v1/signing-requests"
@@ -50,6 +54,34 @@ def test_a_list_can_be_narrowed(world: World, office: Client) -> None:
     }
     for name, (query, expected) in cases.items():
         assert ids(told(office.asks("GET", LIST, params=query), 200)) == expected, name
+
+
+ALONG: dict[str, tuple[Wanted, str, int]] = {
+    "of no state": (Wanted(), "ix_request_client ", 1),
+    "of one state": (Wanted(states=frozenset({State.PENDING})), "ix_request_client_state", 1),
+    "of several states": (Wanted(states=frozenset({State.PENDING, State.SIGNED})), "ix_request_client_state", 2),
+    "of one name": (Wanted(external_id="VB-1"), "ix_request_external", 1),
+    "of one name and state": (Wanted(external_id="VB-1", states=frozenset({State.SIGNED})), "ix_request_external", 1),
+    "of one signatory": (Wanted(signatory="somebody"), "(signatory_id=?", 1),
+    "of one signatory and state": (Wanted(signatory="somebody", states=frozenset({State.SIGNED})), "(signatory_id=?",
+                                   1),
+}
+
+
+def test_a_list_goes_along_an_index_of_what_it_names_however_long_it_is(world: World, office: Client) -> None:
+    official, caller = world.official(), Caller(office.id, "QLVB", Role.SUBMITTER, frozenset({"*"}))
+    asked: list[tuple[str, Any]] = []
+    event.listen(world.rt.db.engine, "before_cursor_execute",
+                 lambda _c, _u, said, values, _x, _m: asked.append((said, values)))
+    for case, (wanted, index, queries) in ALONG.items():
+        asked.clear()
+        named = replace(wanted, signatory=official.id) if wanted.signatory else wanted
+        world.stage.run(listed(world.rt, caller, named))
+        lists = [each for each in asked if "LIMIT" in each[0]]
+        with world.rt.db.read() as tx:
+            plans = [str(tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", values).all()) for said, values in lists]
+        assert len(plans) == queries, case
+        assert all(index in plan for plan in plans), (case, plans)
 
 
 WRONG_QUERIES = {
