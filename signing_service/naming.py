@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, or_, select
 
 from signing_service.db.engine import Database
 from signing_service.db.tables import agency, auditor, client, operator, signatory, signing_request
-from signing_service.inspection import Entry, Known, is_within
+from signing_service.inspection import EVERY_AGENCY, Entry, Known, is_within
 
 MOST_OFFERED = 1_000
 PEOPLE = {"sg": signatory, "cl": client, "op": operator, "au": auditor}
@@ -50,7 +50,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Choices:
-    """What a search form offers: agencies that the reader may see, as (code, name), and the names of systems."""
+    """What a search form offers: agencies that the reader may see, as (code, name), and systems that serve them."""
 
     agencies: tuple[tuple[str, str], ...]
     clients: tuple[str, ...]
@@ -61,9 +61,15 @@ def choices(db: Database, reader: Known) -> Choices:
     with db.read() as tx:
         agencies = tx.execute(select(agency.c.code, agency.c.name).order_by(agency.c.code))
         seen = [(row.code, row.name) for row in agencies if is_within(reader, row.code)]
-        clients = tx.execute(select(client.c.name).where(client.c.role == "submitter").order_by(client.c.name)
-                             .limit(MOST_OFFERED)).scalars()
-        return Choices(tuple(seen[:MOST_OFFERED]), tuple(dict.fromkeys(clients)))
+        clients = tx.execute(select(client.c.name, client.c.agencies).where(client.c.role == "submitter")
+                             .order_by(client.c.name))
+        serving = dict.fromkeys(row.name for row in clients if _serves(row.agencies, reader))
+        return Choices(tuple(seen[:MOST_OFFERED]), tuple(serving)[:MOST_OFFERED])
+
+
+def _serves(codes: Iterable[str], reader: Known) -> bool:
+    """Does a system submit for an agency that the reader may see?"""
+    return any(code == EVERY_AGENCY or is_within(reader, code) for code in codes)
 
 
 def ids_of(tx: Connection, table: Table, text: str) -> tuple[str, ...]:

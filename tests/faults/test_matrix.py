@@ -101,7 +101,7 @@ class Ours:
 def ours(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
     with pytest.MonkeyPatch.context() as patch, World.open(stage, tmp_path_factory.mktemp("matrix")) as world:
         passwords_cost_little(patch)
-        official, office = world.official(SECRET_NAME), world.client(name=f"Office {SECRET_WORDS}")
+        official, office = world.official(SECRET_NAME), world.client("submitter", ("H26.1",), SECRET_WORDS)
         said = {"subject": SECRET_WORDS, "external_id": SECRET_WORDS, "number": "4711"}
         made = [office.submits(official, plan(str(each)), **said) for each in range(4)]
         signed = office.confirms(official, made[0])
