@@ -8,7 +8,7 @@ import socket
 import uvicorn
 
 from signing_service.front.app import create_app
-from signing_service.front.patience import PatientProtocol
+from signing_service.front.patience import MOST_OWING, PatientProtocol
 from signing_service.front.runtime import open_runtime
 from signing_service.front.settings import FrontSettings
 from signing_service.front.web import pages
@@ -21,7 +21,7 @@ DESCRIPTORS = 65_536  # as many connections, files and pipes as we could ever us
 async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
     """Until SIGTERM or SIGINT; what is under way then is ended first."""
     pages.warm()
-    _take_descriptors()
+    PatientProtocol.most_owing = min(MOST_OWING, _take_descriptors() // 2)
     async with open_runtime(settings) as rt:
         config = uvicorn.Config(
             create_app(rt), http=PatientProtocol, lifespan="off", log_config=None, access_log=False,
@@ -34,7 +34,7 @@ async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
         await uvicorn.Server(config).serve(sockets=[listener])
 
 
-def _take_descriptors() -> None:
+def _take_descriptors() -> int:
     """Shells and systemd begin with 1,024, for programs that use select(2); as many as the hard limit are ours to take.
 
     With fewer descriptors than connections no new ones are accepted, health's among them.
@@ -43,3 +43,4 @@ def _take_descriptors() -> None:
     wanted = DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, DESCRIPTORS)
     if resource.RLIM_INFINITY != begun < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return wanted

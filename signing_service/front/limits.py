@@ -85,12 +85,13 @@ def _route_of(scope: Scope) -> str:
 class Crowd:
     """At most so many requests at once; one more is told to come back. Long polls have a limit of their own.
 
-    While a body is on its way its request has no place: who sends slowly keeps nobody out. How many may send at once
-    is `patience.MOST_OWING`.
+    While a body is on its way its request has no place, so that who sends slowly keeps nobody out. That goes for four
+    times as many: what has arrived of them stands in memory.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most, self._inside = app, most, 0
+        self._most_sending, self._sending = 4 * most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in ALWAYS_OPEN or _is_long_poll(scope):
@@ -110,13 +111,13 @@ class Crowd:
 
         async def received() -> Message:
             nonlocal is_whole
-            if is_whole:
-                return await receive()  # waits for the end of the connection, while the request goes on
-            self._inside -= 1
+            if is_whole or self._sending >= self._most_sending:
+                return await receive()  # of a whole one it waits for the end of the connection
+            self._inside, self._sending = self._inside - 1, self._sending + 1
             try:
                 message = await receive()
             finally:
-                self._inside += 1
+                self._inside, self._sending = self._inside + 1, self._sending - 1
             is_whole = not message.get("more_body", False)
             return message
 

@@ -15,7 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of its headers
 TAKING_SECONDS = 30.0  # for the next 48 KiB of an answer: the fewest that a connection takes before it counts as stuck
-MOST_OWING = 512       # connections that owe us a request or the rest of one; an honest one owes it for a moment
+MOST_OWING = 8_192     # connections that owe us a request or the rest of one: 100 MB. With fewer, thousands that come
+                       # back at once would push honest ones out before these have said a word
 
 
 class PatientProtocol(H11Protocol):

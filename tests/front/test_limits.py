@@ -353,6 +353,9 @@ def test_who_sends_slowly_keeps_nobody_out() -> None:
         slow = [asyncio.create_task(talks(crowd, scope(), b"half", never=True)) for _ in range(3)]
         await asyncio.sleep(0)
         assert status_of(await talks(crowd, scope(), b"all of it")) == 200
+        slow += [asyncio.create_task(talks(crowd, scope(), b"half", never=True)) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert status_of(await talks(crowd, scope(), b"all of it")) == 503  # the fifth has the one place
         for each in slow:
             each.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
