@@ -130,6 +130,7 @@ class Fact:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+_NEW = insert(entry)
 INDEXED = ("client_id", "signatory_id", "agency_code", "credential_id", "signing_request_id", "document_digest")
 
 
@@ -163,7 +164,7 @@ def record(tx: Connection, now: datetime, *facts: Fact, mac: EntryMac | None = N
     """Insert entries into the transaction of the facts they record."""
     rows = [_row(now, fact, mac) for fact in facts]
     if rows:
-        tx.execute(insert(entry), rows)
+        tx.execute(_NEW, rows)
 
 
 def _row(now: datetime, fact: Fact, mac: EntryMac | None) -> dict[str, Any]:

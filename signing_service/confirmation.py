@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 CODE = re.compile("[0-9]{6}")  # ASCII only: `\d` takes full-width digits, which would make one code several
 FORGIVEN = 5  # wrong codes that one right code pays for: a whole city signs through one client
 DONE, DENIED, FAILED, NOT_ASKED = "done", "denied", "failed", "not-asked"
-AT_ONCE = 4  # documents of one batch under work: a large batch must not fill the workers' queue
+AT_ONCE = 8  # documents of one batch under work: a large batch must not fill the workers' queue
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ async def confirm_batch(rt: Runtime, caller: Caller, batch_id: str, code: str) -
     """
     check_code(code)
     shown = await batches.get(rt, caller, batch_id)
-    async with rt.turns.of(each.id for each in shown.requests):
-        before = await batches.get(rt, caller, batch_id)
+    async with rt.turns.of(each.id for each in shown.requests) as waited:
+        before = await batches.get(rt, caller, batch_id) if waited else shown
         told: dict[str, messages.LineOutcome] = {}
         try:
             if before.pending:

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from hsm.algorithms import Algorithm, KeyKind
 from signing_service.db.tables import credential
@@ -83,8 +83,14 @@ def of_mapping(row: Mapping[Any, Any]) -> Credential:
     )
 
 
+_BY_ID = select(credential).where(credential.c.id == bindparam("id"))
+_PERSONAL = select(credential).where(
+    credential.c.signatory_id == bindparam("signatory"), credential.c.kind == "personal",
+    credential.c.state == State.ACTIVE)
+
+
 def find(tx: Connection, credential_id: str) -> Credential:
-    row = tx.execute(select(credential).where(credential.c.id == credential_id)).first()
+    row = tx.execute(_BY_ID, {"id": credential_id}).first()
     if row is None:
         raise NotFound(f"There is no credential {credential_id!r}.")
     return of_row(row)
@@ -97,12 +103,7 @@ def choose(tx: Connection, signatory_id: str, named: str | None) -> Credential:
         if found.signatory_id != signatory_id:
             raise NotFound(f"The signatory has no credential {named!r}.")
         return found
-    rows = tx.execute(
-        select(credential).where(
-            credential.c.signatory_id == signatory_id, credential.c.kind == "personal",
-            credential.c.state == State.ACTIVE,
-        )
-    ).all()
+    rows = tx.execute(_PERSONAL, {"signatory": signatory_id}).all()
     if not rows:
         raise WrongState("The signatory has no active personal credential.", code="no-active-credential")
     if len(rows) > 1:

@@ -12,31 +12,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, select, update
 
 from hsm.algorithms import Algorithm
 from signing_service import credentials, metrics, timestamp_check
-from signing_service.audit import Event, Fact, instant, record
-from signing_service.db.tables import (
-    client,
-    credential,
-    document,
-    intent,
-    outbox,
-    signature,
-    signing_request,
-    timestamp_token,
-)
+from signing_service.audit import Event, Fact, record
+from signing_service.credentials import Credential
+from signing_service.db.inserting import insert_absent, on_both, unless_there
+from signing_service.db.tables import credential, document, intent, signature, signing_request, timestamp_token
+from signing_service.documents import Draft, Stored
 from signing_service.errors import NotFound, SigningError, Unavailable
+from signing_service.notices import announce, enqueue, find_request
 from signing_service.pdf import Completed, CompleteOrder, Level, Refused
 from signing_service.receipts import receipt
-from signing_service.tlog.entries import canonical
 from signing_service.wire.messages import IssueTimestamp, TimestampIssued
 
 if TYPE_CHECKING:
@@ -56,20 +50,65 @@ LONGEST_PAUSE = timedelta(minutes=15)  # an authority that was away all night is
 FINISH_LIFETIME = timedelta(days=7)    # after the request's own expiry; a long holiday's outage must not end it
 
 
+# Statements are made once: making one costs five times as much as running it.
+_STATE = select(signing_request.c.state).where(signing_request.c.id == bindparam("id"))
+_FINISHING_ROWS = (
+    select(signing_request.c.id, signing_request.c.credential_id, signing_request.c.document_digest,
+           signing_request.c.level, intent.c.to_sign, intent.c.algorithm, intent.c.tail_digest, signature.c.value,
+           timestamp_token.c.authority, timestamp_token.c.token)
+    .outerjoin(intent, intent.c.signing_request_id == signing_request.c.id)
+    .outerjoin(signature, signature.c.intent_id == intent.c.id)
+    .outerjoin(timestamp_token, timestamp_token.c.signing_request_id == signing_request.c.id)
+    .where(signing_request.c.id.in_(bindparam("ids", expanding=True)), signing_request.c.state == FINISHING)
+)
+_SIGN = (
+    update(signing_request)
+    .where(signing_request.c.id == bindparam("request"), signing_request.c.state == FINISHING)
+    .values(state=SIGNED, signed_digest=bindparam("digest"), signed_size=bindparam("size"), ended_at=bindparam("now"),
+            finish_error=None, finish_after=None)
+    .returning(*signing_request.c)
+)
+_AUTHORITIES = select(credential.c.certificate).where(
+    credential.c.kind == "timestamp", credential.c.state == credentials.State.ACTIVE)
+_TOKENS = select(timestamp_token).where(timestamp_token.c.signing_request_id.in_(bindparam("ids", expanding=True)))
+_NAMED = on_both(document, lambda made: made.on_conflict_do_update(index_elements=["digest"], set_={"swept_at": None}))
+_KEEP_TOKEN = unless_there(timestamp_token)
+
+
+@dataclass(frozen=True)
+class Token:
+    """An RFC 3161 token (DER ContentInfo), and who issued it."""
+
+    authority: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Received:
+    """A fresh token for a request. One of an outside authority was checked when it came; our own was not yet."""
+
+    request_id: str
+    imprint: bytes
+    token: Token
+
+
 @dataclass(frozen=True)
 class Unfinished:
     """A signing request whose signature exists, with all that its signed document follows from."""
 
     request_id: str
     order: CompleteOrder
+    token: Token | None  # that is stored already
 
 
 @dataclass(frozen=True)
-class Token:
-    """An RFC 3161 token (DER ContentInfo) that was checked, and who issued it."""
+class Made:
+    """A signed document that a pdf worker made and validated: a draft until it is stored."""
 
-    authority: str
-    content: bytes
+    work: Unfinished
+    completed: Completed
+    draft: Path
+    token: Token | None
 
 
 async def finish(rt: Runtime, request_id: str) -> bool:
@@ -79,52 +118,49 @@ async def finish(rt: Runtime, request_id: str) -> bool:
     unknown id, and Unavailable where not even the failure could be written down.
     """
     try:
-        work = await rt.db.run(_unfinished, rt, request_id)
-        if work is not None:
-            await _complete(rt, work)
+        work = await rt.together.run(_unfinished, rt, request_id)
+        if work is None:
+            return await rt.db.run(_is_signed, rt, request_id)
+        is_signed = await _complete(rt, work)
     except (SigningError, Refused) as error:
         log.warning("%s is not finished yet: %s", request_id, error)
         await rt.db.run(postpone, rt, request_id, str(error), rt.clock())
-    return await rt.db.run(_is_signed, rt, request_id)
+        return await rt.db.run(_is_signed, rt, request_id)
+    rt.watch.told(request_id, SIGNED if is_signed else FINISHING)
+    return is_signed
 
 
-async def _complete(rt: Runtime, work: Unfinished) -> None:
+async def _complete(rt: Runtime, work: Unfinished) -> bool:
     token = await _timestamp(rt, work) if work.order.level is Level.B_T else None
-    output = await rt.db.run(rt.documents.draft_path, ".signed")
+    draft = rt.documents.draft_path(".signed")
     try:
-        order = replace(work.order, output=output, timestamp_token=token.content if token else None)
+        order = replace(work.order, output=draft, timestamp_token=token.content if token else None)
         completed = await rt.pool.complete(order)
-        # Durable under its digest before a row speaks of it. If we die between the two, a file without a row is
-        # left; the next one to finish writes the same bytes under the same name, or a sweep removes it.
-        stored = await rt.db.run(rt.documents.store, output)
+        return await rt.together.run(_signed, rt, Made(work, completed, draft, token))
     finally:
-        output.unlink(missing_ok=True)
-    if stored.digest != completed.digest:
-        raise Unavailable("The signed document changed on its way to the disk.", code="storage")
-    await rt.db.run(_signed, rt, work, completed, token, rt.clock())
+        draft.unlink(missing_ok=True)
 
 
-def _unfinished(rt: Runtime, request_id: str) -> Unfinished | None:
+def _unfinished(rt: Runtime, ids: Sequence[str]) -> list[Unfinished | SigningError | None]:
+    """What is to be completed for each of these; None for what is not `finishing`."""
     with rt.db.read() as tx:
-        row = tx.execute(select(signing_request).where(
-            signing_request.c.id == request_id, signing_request.c.state == FINISHING)).first()
-        if row is None:
-            return None
-        made = tx.execute(
-            select(intent.c.to_sign, intent.c.algorithm, intent.c.tail_digest, signature.c.value)
-            .join(signature, signature.c.intent_id == intent.c.id)
-            .where(intent.c.signing_request_id == request_id)
-        ).first()
-        holder = credentials.find(tx, row.credential_id)
-    if made is None or holder.certificate is None:
-        raise Unavailable("The signature value or the certificate of this request is missing.", code="no-signature")
-    shown = rt.documents.path(row.document_digest)
-    order = CompleteOrder(
-        document=shown, tail=rt.documents.path(made.tail_digest), output=shown, certificate=holder.certificate,
-        chain=holder.chain, algorithm=Algorithm(made.algorithm), level=Level(row.level), to_sign=made.to_sign,
-        signature_value=made.value,
-    )
-    return Unfinished(request_id, order)
+        rows = {row.id: row for row in tx.execute(_FINISHING_ROWS, {"ids": list(ids)})}
+        holders = {each: credentials.find(tx, each) for each in {row.credential_id for row in rows.values()}}
+    return [_work_of(rt, rows[each], holders) if each in rows else None for each in ids]
+
+
+def _work_of(rt: Runtime, row: Any, holders: Mapping[str, Credential]) -> Unfinished | SigningError:
+    holder = holders[row.credential_id]
+    if row.value is None or holder.certificate is None:
+        return Unavailable("The signature value or the certificate of this request is missing.", code="no-signature")
+    try:
+        shown, tail = rt.documents.path(row.document_digest), rt.documents.path(row.tail_digest)
+    except NotFound as error:
+        return error
+    return Unfinished(row.id, CompleteOrder(
+        document=shown, tail=tail, output=shown, certificate=holder.certificate, chain=holder.chain,
+        algorithm=Algorithm(row.algorithm), level=Level(row.level), to_sign=row.to_sign, signature_value=row.value,
+    ), Token(row.authority, row.token) if row.token is not None else None)
 
 
 def _is_signed(rt: Runtime, request_id: str) -> bool:
@@ -135,29 +171,51 @@ def _is_signed(rt: Runtime, request_id: str) -> bool:
     return bool(state == SIGNED)
 
 
-def _signed(rt: Runtime, work: Unfinished, made: Completed, token: Token | None, now: datetime) -> None:
-    """W5. The one whose UPDATE moves the state writes the entry and the notification; all others find it done."""
+def _signed(rt: Runtime, made: Sequence[Made]) -> list[bool | SigningError]:
+    """W5, for everything that is ready. Which of them are signed now, by whomever.
+
+    The files are durable under their digests before a row speaks of them. If we die between the two, files without
+    a row are left; the next one to finish writes the same bytes under the same names, or a sweep removes them.
+    """
+    drafts = [_as_validated(rt, each) for each in made]
+    rt.documents.keep_all([each for each in drafts if isinstance(each, Draft)])
+    now = rt.clock()
     with rt.db.write() as tx:
-        moved = tx.execute(
-            update(signing_request)
-            .where(signing_request.c.id == work.request_id, signing_request.c.state == FINISHING)
-            .values(state=SIGNED, signed_digest=made.digest, signed_size=made.size, ended_at=now,
-                    finish_error=None, finish_after=None)
-        )
-        if moved.rowcount == 1:
-            _remember_document(tx, made, now)
-            row = find_request(tx, work.request_id)
-            record(tx, now, _fact(Event.SIGNED, row, {
-                "signed_digest": made.digest, "size": made.size, "level": work.order.level.value,
-                "timestamp_authority": token.authority if token else None,
-            }))
-            enqueue(tx, row.id, now)
-    metrics.REQUESTS.labels(SIGNED).inc(moved.rowcount)
+        return [draft if isinstance(draft, SigningError) else _move(tx, each, draft, now)
+                for each, draft in zip(made, drafts, strict=True)]
 
 
-def _remember_document(tx: Connection, made: Completed, now: datetime) -> None:
-    insert_absent(tx, document, {"digest": made.digest, "size": made.size, "created_at": now})
-    tx.execute(update(document).where(document.c.digest == made.digest).values(swept_at=None))
+def _as_validated(rt: Runtime, made: Made) -> Draft | SigningError:
+    """What is on the disk, if it is what the worker validated."""
+    try:
+        draft = rt.documents.examine(made.draft)
+    except Unavailable as error:
+        return error
+    if draft.digest != made.completed.digest:
+        return Unavailable("The signed document changed on its way to the disk.", code="storage")
+    return draft
+
+
+def _move(tx: Connection, made: Made, stored: Draft, now: datetime) -> bool:
+    """The one whose UPDATE moves the state writes the entry and the notification; all others find it done."""
+    row = tx.execute(_SIGN, {
+        "request": made.work.request_id, "digest": stored.digest, "size": stored.size, "now": now}).first()
+    if row is None:
+        return tx.execute(_STATE, {"id": made.work.request_id}).scalar() == SIGNED
+    name_documents(tx, [stored], now)
+    record(tx, now, _fact(Event.SIGNED, row, {
+        "signed_digest": stored.digest, "size": stored.size, "level": made.work.order.level.value,
+        "timestamp_authority": made.token.authority if made.token else None,
+    }))
+    announce(tx, row, now)
+    metrics.REQUESTS.labels(SIGNED).inc()
+    return True
+
+
+def name_documents(tx: Connection, stored: Sequence[Draft | Stored], now: datetime) -> None:
+    """The rows of files that are durable. What was swept and came again is no longer swept."""
+    tx.execute(_NAMED[tx.dialect.name], [
+        {"digest": each.digest, "size": each.size, "created_at": now, "swept_at": None} for each in stored])
 
 
 def postpone(rt: Runtime, request_id: str, error: str, now: datetime) -> None:
@@ -204,111 +262,68 @@ async def _timestamp(rt: Runtime, work: Unfinished) -> Token:
     Asking twice is harmless (a token proves a time, and two prove it twice); storing twice would make the signed
     document depend on who finished it, so the row's key decides.
     """
-    stored = await rt.db.run(_stored_token, rt, work.request_id)
-    if stored is not None:
-        return stored
+    if work.token is not None:
+        return work.token
     with metrics.stage("timestamp"):
         received = await _fresh_token(rt, work)
-    return await rt.db.run(_keep_first, rt, work, received, rt.clock())
+    return await rt.together.run(_keep_first, rt, received)
 
 
-async def _fresh_token(rt: Runtime, work: Unfinished) -> Token:
+async def _fresh_token(rt: Runtime, work: Unfinished) -> Received:
     imprint = hashlib.sha256(work.order.signature_value).digest()
     if rt.authorities.configured:
         outside = await rt.authorities.timestamp(imprint, IMPRINT)
-        return Token(outside.authority, outside.token)
+        return Received(work.request_id, imprint, Token(outside.authority, outside.token))
     question = IssueTimestamp(imprint=imprint, digest=IMPRINT, signing_request_id=work.request_id)
     issued = await rt.signer.ask(question, TimestampIssued)
-    own = await rt.db.run(own_certificates, rt)
-    demand = timestamp_check.Demand(imprint=imprint, digest=IMPRINT, roots=(), pinned=own)
-    timestamp_check.check(issued.token, demand, rt.clock())
-    return Token(OWN_AUTHORITY, issued.token)
+    return Received(work.request_id, imprint, Token(OWN_AUTHORITY, issued.token))
 
 
 def own_certificates(rt: Runtime) -> tuple[bytes, ...]:
     """The certificates of our own authority: its tokens are signed by one of these or are not ours."""
     with rt.db.read() as tx:
-        rows = tx.execute(select(credential.c.certificate).where(
-            credential.c.kind == "timestamp", credential.c.state == credentials.State.ACTIVE)).all()
+        rows = tx.execute(_AUTHORITIES).all()
     return tuple(row.certificate for row in rows if row.certificate is not None)
 
 
-def _stored_token(rt: Runtime, request_id: str) -> Token | None:
-    with rt.db.read() as tx:
-        row = tx.execute(
-            select(timestamp_token).where(timestamp_token.c.signing_request_id == request_id)).first()
-    return Token(row.authority, row.token) if row else None
-
-
-def _keep_first(rt: Runtime, work: Unfinished, token: Token, now: datetime) -> Token:
+def _keep_first(rt: Runtime, received: Sequence[Received]) -> list[Token | SigningError]:
+    """Of each request the token that was stored first. One of our own that does not hold is refused, not stored."""
+    refused = _refused(rt, [each for each in received if each.token.authority == OWN_AUTHORITY])
+    now = rt.clock()
     with rt.db.write() as tx:
-        inserted = insert_absent(tx, timestamp_token, {
-            "signing_request_id": work.request_id, "authority": token.authority, "token": token.content,
-            "created_at": now,
-        })
-        if inserted and token.authority != OWN_AUTHORITY:  # our own authority records its tokens itself
-            row = find_request(tx, work.request_id)
-            record(tx, now, _fact(Event.OUTSIDE_TIMESTAMP, row, {
-                "authority": token.authority, "token_digest": hashlib.sha256(token.content).hexdigest(),
-            }))
-    stored = _stored_token(rt, work.request_id)
-    if stored is None:
-        raise Unavailable("The timestamp was not kept.", code="database-away")
-    return stored
+        for each in received:
+            if each.request_id not in refused:
+                _keep(tx, each, now)
+        rows = tx.execute(_TOKENS, {"ids": [each.request_id for each in received]}).all()
+    stored = {row.signing_request_id: Token(row.authority, row.token) for row in rows}
+    away = Unavailable("The timestamp was not kept.", code="database-away")
+    return [refused[each.request_id] if each.request_id in refused else stored.get(each.request_id, away)
+            for each in received]
 
 
-# -------------------------------------------------------------------------------------------------- notifications
+def _refused(rt: Runtime, received: Sequence[Received]) -> dict[str, SigningError]:
+    own = own_certificates(rt) if received else ()
+    refused: dict[str, SigningError] = {}
+    for each in received:
+        demand = timestamp_check.Demand(imprint=each.imprint, digest=IMPRINT, roots=(), pinned=own)
+        try:
+            timestamp_check.check(each.token.content, demand, rt.clock())
+        except timestamp_check.TokenRejected as error:
+            refused[each.request_id] = error
+    return refused
 
 
-def enqueue(tx: Connection, request_id: str, now: datetime) -> None:
-    """Tell the client, if it wants to be told, that this request ended: in the transaction that ended it.
-
-    Done again, it does nothing. The message says what the row says inside this transaction.
-    """
-    row = find_request(tx, request_id)
-    listener = tx.execute(
-        select(client.c.webhook_url).where(client.c.id == row.client_id, client.c.state == "active")).first()
-    if listener is None or not listener.webhook_url:
-        return
-    event_id = _event_id(row)
-    insert_absent(tx, outbox, {
-        "id": event_id, "client_id": row.client_id, "signing_request_id": row.id, "url": listener.webhook_url,
-        "body": canonical(_notice(event_id, row, now)).decode(), "next_at": now, "created_at": now,
-    })
-
-
-def _event_id(row: Any) -> str:
-    """One end of one request is one event, however often and by whomever it is announced."""
-    return "ev_" + hashlib.sha256(f"{row.id} {row.state}".encode()).hexdigest()[:32]
-
-
-def _notice(event_id: str, row: Any, now: datetime) -> dict[str, Any]:
-    about = {
-        "id": row.id, "state": row.state, "external_id": row.external_id, "batch_id": row.batch_id,
-        "document_digest": row.document_digest, "signed_digest": row.signed_digest, "reason": row.reason,
-    }
-    return {
-        "id": event_id, "type": f"signing-request.{row.state}", "at": instant(now),
-        "signing_request": {name: value for name, value in about.items() if value is not None},
-    }
-
-
-# ------------------------------------------------------------------------------------------------------- shared
-
-
-def find_request(tx: Connection, request_id: str) -> Any:
-    row = tx.execute(select(signing_request).where(signing_request.c.id == request_id)).first()
-    if row is None:
-        raise NotFound(f"There is no signing request {request_id!r}.")
-    return row
-
-
-def insert_absent(tx: Connection, table: Table, values: Mapping[str, Any]) -> bool:
-    """Insert unless the primary key is taken already. True for the one who inserted."""
-    dialect = postgresql if tx.dialect.name == "postgresql" else sqlite
-    # Asked for by RETURNING: psycopg gives no row count for such an INSERT, and -1 would read as "somebody else".
-    inserted = dialect.insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
-    return tx.execute(inserted).first() is not None
+def _keep(tx: Connection, received: Received, now: datetime) -> None:
+    token = received.token
+    inserted = tx.execute(_KEEP_TOKEN[tx.dialect.name], {
+        "signing_request_id": received.request_id, "authority": token.authority, "token": token.content,
+        "created_at": now,
+    }).first()
+    if inserted is not None and token.authority != OWN_AUTHORITY:  # our own authority records its tokens itself
+        row = find_request(tx, received.request_id)
+        record(tx, now, _fact(Event.OUTSIDE_TIMESTAMP, row, {
+            "authority": token.authority, "token_digest": hashlib.sha256(token.content).hexdigest(),
+        }))
 
 
 def _fact(event: Event, row: Any, data: dict[str, Any], outcome: str = "ok") -> Fact:

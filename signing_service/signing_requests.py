@@ -7,22 +7,22 @@ client's or another official's is not there: every query says whose it must be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Table, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, select, update
 
 from signing_service import metrics
 from signing_service.audit import Event, Fact, record
 from signing_service.db.columns import unindexed
 from signing_service.db.tables import signing_request
-from signing_service.delivery import enqueue
-from signing_service.errors import Invalid, NotFound, WrongState
+from signing_service.errors import Invalid, NotFound, SigningError, WrongState
 from signing_service.ids import matching_code
+from signing_service.notices import enqueue
 from signing_service.people import Official, find_signatory
 
 if TYPE_CHECKING:
@@ -96,9 +96,16 @@ class SigningRequest:
 
     @classmethod
     def of_row(cls, row: Any) -> SigningRequest:
-        same = {name: getattr(row, name) for name in cls.__dataclass_fields__ if hasattr(row, name)}
-        confirm = row.decision["terms"]["confirm"]
-        return cls(**same | {"state": State(row.state), "warnings": tuple(row.warnings), "confirm": confirm})
+        said = row._mapping
+        return cls(**{name: said[name] for name in _AS_STORED}, state=State(said["state"]),
+                   warnings=tuple(said["warnings"]), confirm=said["decision"]["terms"]["confirm"])
+
+
+_AS_STORED = tuple(set(SigningRequest.__dataclass_fields__) - {"state", "warnings", "confirm"})
+# Statements are made once: making one costs five times as much as running it.
+_BY_ID = select(signing_request).where(signing_request.c.id == bindparam("id"))
+_CLIENTS = _BY_ID.where(signing_request.c.client_id == bindparam("owner"))
+_OFFICIALS = _BY_ID.where(signing_request.c.signatory_id == bindparam("owner"))
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,11 @@ def whose(table: Table, who: Caller | Official) -> ColumnElement[bool]:
     return table.c.client_id == who.client_id
 
 
+def owner_of(who: Caller | Official) -> str:
+    """The id that `whose` compares with."""
+    return who.signatory_id if isinstance(who, Official) else who.client_id
+
+
 async def get(rt: Runtime, who: Caller | Official, request_id: str, *, wait: float = 0.0) -> SigningRequest:
     """One of their signing requests. With `wait`: when it moves from an open state, or after that time.
 
@@ -142,16 +154,26 @@ async def listed(rt: Runtime, caller: Caller, wanted: Wanted) -> tuple[SigningRe
 
 async def hand_over(rt: Runtime, who: Caller | Official, request_id: str) -> SigningRequest:
     """They are about to get the signed document: on record, before the first byte. WrongState before `signed`."""
-    return await rt.db.run(_hand_over, rt, who, request_id)
+    return await rt.together.run(_hand_over, rt, (who, request_id))
 
 
-def _hand_over(rt: Runtime, who: Caller | Official, request_id: str) -> SigningRequest:
-    now = rt.clock()
+def _hand_over(
+    rt: Runtime, asked: Sequence[tuple[Caller | Official, str]],
+) -> list[SigningRequest | SigningError]:
     with rt.db.write() as tx:
+        return [_delivered(tx, who, request_id, rt.clock()) for who, request_id in asked]
+
+
+def _delivered(
+    tx: Connection, who: Caller | Official, request_id: str, now: datetime,
+) -> SigningRequest | SigningError:
+    try:
         row = row_of(tx, who, request_id)
-        if row.state != State.SIGNED:
-            raise WrongState(f"The signing request is {row.state}, not signed.", code="not-signed")
-        record(tx, now, fact_of(Event.DELIVERED, who.actor, row, {"signed_digest": row.signed_digest}))
+    except NotFound as error:
+        return error
+    if row.state != State.SIGNED:
+        return WrongState(f"The signing request is {row.state}, not signed.", code="not-signed")
+    record(tx, now, fact_of(Event.DELIVERED, who.actor, row, {"signed_digest": row.signed_digest}))
     return SigningRequest.of_row(row)
 
 
@@ -200,8 +222,8 @@ def _signatory_id(tx: Connection, name: str) -> str:
 
 def row_of(tx: Connection, who: Caller | Official, request_id: str) -> Any:
     """NotFound for what is not theirs, too: nobody learns what others have."""
-    row = tx.execute(select(signing_request).where(
-        signing_request.c.id == request_id, whose(signing_request, who))).first()
+    theirs = _OFFICIALS if isinstance(who, Official) else _CLIENTS
+    row = tx.execute(theirs, {"id": request_id, "owner": owner_of(who)}).first()
     if row is None:
         raise NotFound("There is no such signing request.")
     return row

@@ -1,33 +1,35 @@
 """A client submits a document for a signatory.
 
 A document is looked at and decided upon as a nameless draft. Only when the policy permits does it get its place
-and its row (W1: the signing request and its entry, in one transaction). A denial is recorded in a transaction of
-its own, and of a secret document nothing is kept: it is not even written to disk.
+and its row (W1: the signing request and its entry, in one transaction). A denial is recorded as durably, and of a
+secret document nothing is kept: nobody looks at it. Submissions that come at the same moment share their
+transaction and their fsyncs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert
 
 from policies.decision import Decision, Finding, Level, Secrecy, Urgency
 from signing_service import credentials, facts, metrics
 from signing_service.audit import Event, Fact, record
 from signing_service.credentials import Credential
-from signing_service.db.tables import document, signing_request
-from signing_service.delivery import insert_absent
-from signing_service.documents import Draft
-from signing_service.errors import Denied, Invalid, Reason, TooLarge, Unavailable
+from signing_service.db.tables import signing_request
+from signing_service.delivery import name_documents
+from signing_service.documents import Draft, Incoming, Stored
+from signing_service.errors import Denied, Invalid, Reason, SigningError, TooLarge, Unavailable
 from signing_service.ids import draw
 from signing_service.pdf import Look
 from signing_service.people import Signatory, find_signatory
-from signing_service.signing_requests import SigningRequest, State, fact_of, names_in_form, row_of
+from signing_service.signing_requests import SigningRequest, State, fact_of, names_in_form
 
 if TYPE_CHECKING:
     from signing_service.front.callers import Caller
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 
 MARKS = {"MẬT": Secrecy.MAT, "TỐI MẬT": Secrecy.TOI_MAT, "TUYỆT MẬT": Secrecy.TUYET_MAT}  # as `pdf.marks` spells them
+NEW = insert(signing_request).returning(*signing_request.c)
 SECRECY_RULE = "secrecy"  # the finding that a mark of secrecy gives, whatever else is known
 
 
@@ -77,11 +80,26 @@ def nothing_more(_tx: Connection, _request: SigningRequest) -> None:
     """W1 alone."""
 
 
+@dataclass(frozen=True)
+class Arrived:
+    """A submission whose document was looked at. It is not decided upon yet."""
+
+    caller: Caller
+    submission: Submission
+    draft: Draft
+    look: Look
+    then: Then
+
+    @property
+    def seen(self) -> Submission:
+        return as_seen(self.submission, self.look)
+
+
 # ------------------------------------------------------------------------------------------------------ submitting
 
 
 async def submit(
-    rt: Runtime, caller: Caller, submission: Submission, file: BinaryIO, then: Then = nothing_more,
+    rt: Runtime, caller: Caller, submission: Submission, file: Incoming, then: Then = nothing_more,
 ) -> SigningRequest:
     """A new signing request in `pending`; `then` runs in the transaction that makes it.
 
@@ -89,32 +107,63 @@ async def submit(
     permit it, both on record; TooMany or Unavailable. After an exception nothing of the document is kept.
     """
     if submission.secrecy is not Secrecy.NONE:
-        decided = await rt.db.run(_decide, rt, caller, submission, None)
-        await rt.db.run(_record_denied, rt, caller, submission, decided, None)
-        raise _denied(decided)
+        raise await rt.db.run(_refused_unseen, rt, caller, submission)
     async with _draft(rt, file) as draft:
         look = await _looked(rt, caller, submission, draft)
-        seen = as_seen(submission, look)
-        decided = await rt.db.run(_decide, rt, caller, seen, look if seen is submission else None)
-        if decided.decision.terms is None:
-            await rt.db.run(_record_denied, rt, caller, seen, decided, look.digest if seen is submission else None)
-            raise _denied(decided)
-        # The file is durable before a row names it. If we die between the two, a file without a row is left and
-        # a sweep removes it.
-        await asyncio.to_thread(rt.documents.keep, draft)
-        made = await rt.db.run(_write_request, rt, caller, submission, look, decided, then)
+        made = await rt.together.run(_settle, rt, Arrived(caller, submission, draft, look, then))
     metrics.REQUESTS.labels(State.PENDING).inc()
     return made
 
 
-async def dry_run(rt: Runtime, caller: Caller, submission: Submission, file: BinaryIO) -> Decided:
+def _refused_unseen(rt: Runtime, caller: Caller, submission: Submission) -> Denied:
+    """Of a secret document: nobody looks at it, and nothing of it is kept."""
+    decided = _decided(rt, caller, submission, None)
+    with rt.db.write() as tx:
+        _record_denied(rt, tx, caller, submission, decided, None)
+    return _denied(decided)
+
+
+def _settle(rt: Runtime, arrived: Sequence[Arrived]) -> list[SigningRequest | SigningError]:
+    """From looks to signing requests, or to refusals on record: one transaction to read and one to write."""
+    with rt.db.read() as tx:
+        known = Known(tx, rt.clock(), rt.settings.timezone)
+        decided = [_decision(known, each) for each in arrived]
+    # The files are durable before rows name them. If we die between the two, files without a row are left and
+    # a sweep removes them.
+    rt.documents.keep_all([each.draft for each, verdict in zip(arrived, decided, strict=True) if _is_yes(verdict)])
+    with rt.db.write() as tx:
+        return [verdict if isinstance(verdict, SigningError) else _write(rt, tx, each, verdict)
+                for each, verdict in zip(arrived, decided, strict=True)]
+
+
+def _decision(known: Known, arrived: Arrived) -> Decided | SigningError:
+    look = arrived.look if arrived.seen is arrived.submission else None
+    try:
+        return _decide(known, arrived.caller, arrived.seen, look)
+    except SigningError as error:
+        return error
+
+
+def _is_yes(verdict: Decided | SigningError) -> bool:
+    return isinstance(verdict, Decided) and verdict.decision.terms is not None
+
+
+def _write(rt: Runtime, tx: Connection, arrived: Arrived, decided: Decided) -> SigningRequest | Denied:
+    if not _is_yes(decided):
+        is_as_said = arrived.seen is arrived.submission
+        _record_denied(rt, tx, arrived.caller, arrived.seen, decided, arrived.look.digest if is_as_said else None)
+        return _denied(decided)
+    return _write_request(rt, tx, arrived, decided)
+
+
+async def dry_run(rt: Runtime, caller: Caller, submission: Submission, file: Incoming) -> Decided:
     """Would this be signed, and how? Nothing is kept and nothing recorded. Raises Invalid as `submit` does."""
     if submission.secrecy is not Secrecy.NONE:
-        return await rt.db.run(_decide, rt, caller, submission, None)
+        return await rt.db.run(_decided, rt, caller, submission, None)
     async with _draft(rt, file) as draft:
         look = await _look(rt, caller, draft)
         seen = as_seen(submission, look)
-        return await rt.db.run(_decide, rt, caller, seen, look if seen is submission else None)
+        return await rt.db.run(_decided, rt, caller, seen, look if seen is submission else None)
 
 
 def as_seen(submission: Submission, look: Look) -> Submission:
@@ -123,17 +172,16 @@ def as_seen(submission: Submission, look: Look) -> Submission:
 
 
 @asynccontextmanager
-async def _draft(rt: Runtime, file: BinaryIO) -> AsyncIterator[Draft]:
+async def _draft(rt: Runtime, file: Incoming) -> AsyncIterator[Draft]:
     """The file under no name, gone at the end of the block unless it was kept."""
-    if await asyncio.to_thread(rt.documents.free_bytes) < rt.settings.reserve_bytes:
-        raise Unavailable("There is no room for more documents.", code="disk-reserve", retry_after=60)
-    draft = await asyncio.to_thread(rt.documents.receive, file)
+    draft = await file.draft()
     try:
         if draft.size > rt.settings.max_document_bytes:
             raise TooLarge(f"A document has at most {rt.settings.max_document_bytes} bytes.", code="document-too-large")
         yield draft
     finally:
-        await asyncio.to_thread(rt.documents.drop, draft)
+        if draft.path.exists():  # else it was kept
+            await asyncio.to_thread(rt.documents.drop, draft)
 
 
 async def _look(rt: Runtime, caller: Caller, draft: Draft) -> Look:
@@ -152,17 +200,36 @@ async def _looked(rt: Runtime, caller: Caller, submission: Submission, draft: Dr
         raise
 
 
-def _decide(rt: Runtime, caller: Caller, submission: Submission, look: Look | None) -> Decided:
+def _decided(rt: Runtime, caller: Caller, submission: Submission, look: Look | None) -> Decided:
+    with rt.db.read() as tx:
+        return _decide(Known(tx, rt.clock(), rt.settings.timezone), caller, submission, look)
+
+
+class Known:
+    """What one transaction has read already: those who submit at the same moment name the same few."""
+
+    def __init__(self, tx: Connection, now: datetime, timezone: str) -> None:
+        self._tx, self.now, self._day = tx, now, facts.local_day(now, timezone)
+        self.signatory = cache(partial(find_signatory, tx))
+        self.credential = cache(partial(credentials.choose, tx))
+        self.policy = cache(partial(facts.active_policy, tx))
+        self.records = cache(self._records)
+
+    def _records(self, agency: str, signatory: str, client: str, credential: str) -> facts.Records:
+        return facts.records(self._tx, agencies={agency}, signatories={signatory}, clients={client},
+                             credentials={credential}, day=self._day)
+
+
+def _decide(known: Known, caller: Caller, submission: Submission, look: Look | None) -> Decided:
     """Facts as they are now, under the active policy. Without a look only the mark of secrecy is answered for."""
-    with rt.db.read() as tx, names_in_form():
-        signatory = find_signatory(tx, submission.signatory)
-        credential = credentials.choose(tx, signatory.id, submission.credential)
-        policy = facts.active_policy(tx)
-        known = facts.gather(
-            tx, _paper(caller, submission, look), credential, rt.clock(), timezone=rt.settings.timezone,
-            confirm=None, signatory_id=signatory.id,
-        )
-    decision = policy.decide(known)
+    with names_in_form():
+        signatory = known.signatory(submission.signatory)
+        credential = known.credential(signatory.id, submission.credential)
+        policy = known.policy()
+        records = known.records(submission.issuing_agency, signatory.id, caller.client_id, credential.id)
+        asked = facts.facts_of(records, _paper(caller, submission, look), credential, known.now, confirm=None,
+                               signatory_id=signatory.id)
+    decision = policy.decide(asked)
     findings = decision.findings if look else tuple(each for each in decision.findings if each.rule == SECRECY_RULE)
     return Decided(decision, signatory, credential, findings)
 
@@ -181,23 +248,17 @@ def _denied(decided: Decided) -> Denied:
     return Denied("The policy does not permit this document to be signed.", findings=decided.refusals)
 
 
-def _write_request(
-    rt: Runtime, caller: Caller, submission: Submission, look: Look, decided: Decided, then: Then,
-) -> SigningRequest:
+def _write_request(rt: Runtime, tx: Connection, arrived: Arrived, decided: Decided) -> SigningRequest:
     """W1: the signing request, the document it names and the entry that says so."""
-    now = rt.clock()
-    values = _values(caller, submission, look, decided, now)
-    with rt.db.write() as tx:
-        insert_absent(tx, document, {"digest": look.digest, "size": look.size, "created_at": now})
-        tx.execute(update(document).where(document.c.digest == look.digest).values(swept_at=None))
-        tx.execute(insert(signing_request).values(**values))
-        row = row_of(tx, caller, values["id"])
-        record(tx, now, fact_of(Event.SUBMITTED, caller.actor, row, {
-            "document_type": row.document_type, "number": row.number, "symbol": row.symbol, "level": row.level,
-            "size": look.size, "pages": look.pages, "policy": row.policy_hash, "external_id": row.external_id,
-        }))
-        made = SigningRequest.of_row(row)
-        then(tx, made)
+    now, look = rt.clock(), arrived.look
+    name_documents(tx, [Stored(look.digest, look.size)], now)
+    row = tx.execute(NEW, _values(arrived.caller, arrived.submission, look, decided, now)).one()
+    record(tx, now, fact_of(Event.SUBMITTED, arrived.caller.actor, row, {
+        "document_type": row.document_type, "number": row.number, "symbol": row.symbol, "level": row.level,
+        "size": look.size, "pages": look.pages, "policy": row.policy_hash, "external_id": row.external_id,
+    }))
+    made = SigningRequest.of_row(row)
+    arrived.then(tx, made)
     return made
 
 
@@ -234,19 +295,17 @@ def as_json(decision: Decision) -> dict[str, Any]:
 
 
 def _record_denied(
-    rt: Runtime, caller: Caller, submission: Submission, decided: Decided, digest: str | None,
+    rt: Runtime, tx: Connection, caller: Caller, submission: Submission, decided: Decided, digest: str | None,
 ) -> None:
-    """On its own, because there is nothing else to commit. Of a secret document: neither digest nor subject."""
-    now = rt.clock()
-    with rt.db.write() as tx:
-        record(tx, now, Fact(
-            Event.SUBMIT_DENIED, caller.actor, "denied", client_id=caller.client_id,
-            signatory_id=decided.signatory.id, agency_code=submission.issuing_agency,
-            credential_id=decided.credential.id, document_digest=digest, data={
-                "document_type": submission.document_type, "policy": decided.decision.policy_hash,
-                "findings": [asdict(reason) for reason in decided.refusals],
-            },
-        ))
+    """Of a secret document: neither digest nor subject."""
+    record(tx, rt.clock(), Fact(
+        Event.SUBMIT_DENIED, caller.actor, "denied", client_id=caller.client_id,
+        signatory_id=decided.signatory.id, agency_code=submission.issuing_agency,
+        credential_id=decided.credential.id, document_digest=digest, data={
+            "document_type": submission.document_type, "policy": decided.decision.policy_hash,
+            "findings": [asdict(reason) for reason in decided.refusals],
+        },
+    ))
 
 
 def _record_unreadable(rt: Runtime, caller: Caller, submission: Submission, draft: Draft, code: str) -> None:

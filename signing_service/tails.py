@@ -6,20 +6,22 @@ durable under its digest before the signer hears of it, so what the person confi
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from hsm.algorithms import Algorithm
 from policies.decision import Appearance as Shows
 from signing_service import appearance, credentials, metrics
 from signing_service.credentials import Credential
 from signing_service.db.tables import signing_request
-from signing_service.errors import Unavailable, WrongState
+from signing_service.documents import Stored
+from signing_service.errors import SigningError, Unavailable, WrongState
 from signing_service.pdf import Appearance, Level, Prepared, PrepareOrder
 from signing_service.people import find_agency, find_signatory
 from signing_service.signing_requests import SigningRequest
@@ -27,6 +29,8 @@ from signing_service.wire.messages import Line
 
 if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
+
+_DECISION = select(signing_request.c.decision).where(signing_request.c.id == bindparam("id"))
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,26 @@ class Material:
     is_stamped: bool
 
 
+class Known:
+    """What one transaction has read already: a batch names one person fifty times."""
+
+    def __init__(self, tx: Connection) -> None:
+        self.credential = cache(partial(credentials.find, tx))
+        self.signatory = cache(partial(find_signatory, tx))
+        self.agency = cache(partial(find_agency, tx))
+        self._tx = tx
+
+    def material(self, request: SigningRequest) -> Material:
+        decision = self._tx.execute(_DECISION, {"id": request.id}).scalar_one()
+        return Material(
+            request=request, credential=self.credential(request.credential_id),
+            signatory=self.signatory(request.signatory_id).name, agency=self.agency(request.agency_code).name,
+            is_stamped=decision["terms"]["appearance"] == Shows.TEXT,
+        )
+
+
 def material(tx: Connection, request: SigningRequest) -> Material:
-    row: Any = tx.execute(select(signing_request.c.decision).where(signing_request.c.id == request.id)).one()
-    return Material(
-        request=request, credential=credentials.find(tx, request.credential_id),
-        signatory=find_signatory(tx, request.signatory_id).name, agency=find_agency(tx, request.agency_code).name,
-        is_stamped=row.decision["terms"]["appearance"] == Shows.TEXT,
-    )
+    return Known(tx).material(request)
 
 
 def stamp_of(rt: Runtime, material: Material, moment: datetime) -> Appearance | None:
@@ -66,29 +83,40 @@ async def line_of(rt: Runtime, request: SigningRequest) -> Line:
 
     If we die after this, a tail without a row is left, which a sweep removes; the next confirmation makes its own.
     """
-    made_from = await rt.db.run(_material, rt, request)
-    tail = await asyncio.to_thread(rt.documents.draft_path, ".tail")
+    order = await rt.together.run(_orders, rt, request)
     try:
         with metrics.stage("prepare"):
-            prepared = await rt.pool.prepare(_order(rt, made_from, tail))
-        stored = await asyncio.to_thread(rt.documents.store, tail)
+            prepared = await rt.pool.prepare(order)
+        stored = await rt.together.run(_stored, rt, order.tail)
     finally:
-        tail.unlink(missing_ok=True)
+        order.tail.unlink(missing_ok=True)
     if (stored.digest, prepared.document_digest) != (prepared.tail_digest, request.document_digest):
         raise Unavailable("A file changed on its way to the disk.", code="storage")
     return _line(request, prepared)
 
 
-def _material(rt: Runtime, request: SigningRequest) -> Material:
+def _orders(rt: Runtime, requests: Sequence[SigningRequest]) -> list[PrepareOrder | SigningError]:
     with rt.db.read() as tx:
-        return material(tx, request)
+        known = Known(tx)
+        return [_order(rt, known, each) for each in requests]
 
 
-def _order(rt: Runtime, made_from: Material, tail: Path) -> PrepareOrder:
+def _stored(rt: Runtime, tails: Sequence[Path]) -> list[Stored | SigningError]:
+    return [*rt.documents.store_all(tails)]
+
+
+def _order(rt: Runtime, known: Known, request: SigningRequest) -> PrepareOrder | SigningError:
+    try:
+        return _order_of(rt, known.material(request))
+    except SigningError as error:
+        return error
+
+
+def _order_of(rt: Runtime, made_from: Material) -> PrepareOrder:
     request, holder = made_from.request, made_from.credential
     if holder.certificate is None:
         raise WrongState("The credential has no certificate.", code="credential-not-usable")
-    now = rt.clock()
+    now, tail = rt.clock(), rt.documents.draft_path(".tail")
     return PrepareOrder(
         document=rt.documents.path(request.document_digest), tail=tail, certificate=holder.certificate,
         chain=holder.chain, algorithm=Algorithm(request.algorithm), level=Level(request.level), signing_time=now,

@@ -137,9 +137,35 @@ def test_the_file_is_on_disk_before_it_has_its_name_and_its_name_before_store_re
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "replace", watched_replace)
     documents.store(io.BytesIO(CONTENT))
-    assert steps[0] == "fsync file"
-    assert steps[-2:] == ["rename", "fsync folder"]
-    assert steps[1:-2] == ["fsync folder"] * 2  # of the folders that were made for it
+    assert steps[:2] == ["fsync file", "rename"]
+    assert steps[2:] == ["fsync folder"] * 3  # its own, and those of the folders that were made for it
+
+
+def test_files_that_are_stored_together_are_all_on_disk_before_one_has_its_name(
+    documents: Documents, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(handle: int) -> None:
+        fsync(handle)
+        steps.append("folder" if Path(os.readlink(f"/proc/self/fd/{handle}")).is_dir() else "file")
+
+    def watched_replace(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replace(self, target)
+
+    paths = [documents.draft_path(".tail") for _ in range(20)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"%d" % (number % 10))  # two of each
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    stored = documents.store_all(paths)
+    assert [each.digest for each in stored] == [hashlib.sha256(b"%d" % (n % 10)).hexdigest() for n in range(20)]
+    assert steps[:40] == ["file"] * 20 + ["rename"] * 20
+    assert set(steps[40:]) == {"folder"}
+    assert steps.count("folder") == 21  # ten leaves, ten above them, and the root once
+    assert len(files(documents)) == 10
 
 
 def test_old_drafts_are_dropped_and_young_ones_stay(documents: Documents) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Query
 from fastapi.encoders import jsonable_encoder
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
@@ -20,6 +19,7 @@ from signing_service.front.forms import FORM_LIMITS
 from signing_service.front.rest import Held, check_moments
 from signing_service.front.runtime import Runtime
 from signing_service.front.schemas import problems
+from signing_service.front.uploads import Upload
 from signing_service.inspection import LONGEST_PAGE, PAGE, Entry
 from signing_service.provenance import FoundDocument
 
@@ -85,12 +85,9 @@ async def get_entry(entry_id: str, caller: Known, rt: Held) -> JSONResponse:
 @router.post("/audit/documents", responses=problems(400, 413, 415), form_limits=FORM_LIMITS,
              summary="What is known of a document, and what its signatures are worth",
              description="The file is looked at and not kept; its digest is on record with the question.")
-async def find_document(caller: Known, rt: Held, file: Annotated[UploadFile, File()]) -> JSONResponse:
-    draft = await asyncio.to_thread(rt.documents.receive, file.file)
-    try:
-        found = await provenance.find_document(rt, caller, draft.path, rt.authorities.roots, caller.client_id)
-    finally:
-        await asyncio.to_thread(rt.documents.drop, draft)
+async def find_document(caller: Known, rt: Held, file: Annotated[Upload, File()]) -> JSONResponse:
+    draft = await file.draft()  # gone when the form is closed
+    found = await provenance.find_document(rt, caller, draft.path, rt.authorities.roots, caller.client_id)
     return JSONResponse(_found(found))
 
 

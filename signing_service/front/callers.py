@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from signing_service.errors import NotAuthorized, Unauthenticated
+from signing_service.front.uploads import StreamedRequest
 
 
 class Role(StrEnum):
@@ -108,7 +109,7 @@ class Guarded(APIRoute):
 
         async def guarded(request: Request) -> Response:
             permission.check(request.scope.get("state", {}).get("caller"))
-            return await handle(request)
+            return await handle(StreamedRequest(request.scope, request.receive))
 
         return guarded
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import unicodedata
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
-from fastapi import UploadFile
 from fastapi._form_limits import _FormLimits  # the type of a public parameter, which FastAPI exports nowhere
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from policies.decision import Level, Secrecy, Urgency, document_type
+from signing_service.front.uploads import Upload
 from signing_service.submission import Submission
 
 DEFAULT_NAME = "document.pdf"
@@ -51,7 +49,7 @@ class SubmissionForm(BaseModel):
         "file": "(the PDF)",
     }})
 
-    file: UploadFile
+    file: Upload
     document_type: Annotated[str, Field(max_length=10, description="Decree 30/2020, Annex III, such as KH or QĐ."),
                              AfterValidator(_known_type)]
     subject: Annotated[Line, Field(min_length=1, max_length=500, description="What the document is about.")]
@@ -70,20 +68,11 @@ class SubmissionForm(BaseModel):
     async def content(self) -> tuple[object, ...]:
         """What this form says, for a fingerprint: its fields and the document's digest."""
         said = self.model_dump(mode="json", exclude={"file"})
-        return said, self.file.filename, await asyncio.to_thread(_digest_of, self.file.file)
+        return said, self.file.filename, (await self.file.draft()).digest
 
     def submission(self) -> Submission:
         said = self.model_dump(exclude={"file"})
         return Submission(filename=clean_name(self.file.filename or ""), **said)
-
-
-def _digest_of(file: BinaryIO) -> str:
-    file.seek(0)
-    digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
-    file.seek(0)
-    return digest.hexdigest()
 
 
 def clean_name(name: str) -> str:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(seconds=15)    # when its holder dies the job rests at most so long
 RENEWALS = 3                     # in each lease, while a pass goes on
 BATCH = 100                      # rows of one transaction
-GRACE = timedelta(seconds=3)     # the front that confirmed finishes by itself; jobs take what it left
+GRACE = timedelta(seconds=10)    # the front that confirmed finishes by itself; jobs take what it left
 FINISHING_AT_ONCE = 2
 NEWS = timedelta(days=1)         # what ended before is no news to a client that was given a webhook since
 

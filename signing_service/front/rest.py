@@ -59,7 +59,7 @@ async def submit(request: Request, form: Submitted, caller: Known, rt: Held, key
     async def act(note: Note) -> SigningRequestAnswer:
         def then(tx: Any, made: SigningRequest) -> None:
             note(tx, SigningRequestAnswer.of(made))
-        return SigningRequestAnswer.of(await submission.submit(rt, caller, said, form.file.file, then))
+        return SigningRequestAnswer.of(await submission.submit(rt, caller, said, form.file, then))
 
     return await once(rt, request, caller, await form.content() if key else (), act, status=201)
 
@@ -70,7 +70,7 @@ async def submit(request: Request, form: Submitted, caller: Known, rt: Held, key
     description="The same form as a submission. Nothing is kept and nothing recorded.",
 )
 async def dry_run(form: Submitted, caller: Known, rt: Held) -> DecisionAnswer:
-    return DecisionAnswer.of(await submission.dry_run(rt, caller, form.submission(), form.file.file))
+    return DecisionAnswer.of(await submission.dry_run(rt, caller, form.submission(), form.file))
 
 
 @router.get(
@@ -167,9 +167,10 @@ async def get_document(request: Request, request_id: str, caller: Known, rt: Hel
             responses=PDF_ANSWER | problems(404, 409), summary="The signed document",
             description="Each delivery is on record. It begins with exactly the bytes that were submitted.")
 async def get_signed_document(request: Request, request_id: str, caller: Known, rt: Held) -> Response:
-    found = await signing_requests.get(rt, caller, request_id)
-    if found.signed_digest is not None and downloads.is_current(request, found.signed_digest):
-        return downloads.unchanged(found.signed_digest)
+    if "if-none-match" in request.headers:
+        known = (await signing_requests.get(rt, caller, request_id)).signed_digest
+        if known is not None and downloads.is_current(request, known):
+            return downloads.unchanged(known)
     found = await signing_requests.hand_over(rt, caller, request_id)
     return downloads.file_answer(rt, str(found.signed_digest), filename=downloads.signed_name(found.filename),
                                  fallback=f"{found.id}.signed.pdf")

@@ -16,6 +16,7 @@ from signing_service.front.doorkeeper import Doorkeeper
 from signing_service.front.outbound import AllowList, Outbound
 from signing_service.front.settings import FrontSettings
 from signing_service.front.tally import Tally
+from signing_service.front.together import Together
 from signing_service.front.turns import Turns
 from signing_service.front.watch import Watch
 from signing_service.passwords import Hashing
@@ -46,6 +47,7 @@ class Runtime:
     watch: Watch
     turns: Turns        # one confirmation of a signing request at a time
     wrong_codes: Tally  # by client, phone or place; each right code pays for some of them
+    together: Together  # visits to the database and the disk that several share
     secret: bytes  # 32 bytes that webhook keys and fingerprints derive from
     recognised: Recognised = field(default_factory=Recognised)  # tokens that were looked up a moment ago
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)  # failed sign-ins, by place
@@ -77,10 +79,13 @@ async def open_runtime(
             pool = await stack.enter_async_context(_pool(settings))
         watch = Watch(db, most=settings.most_waiting)
         stack.push_async_callback(watch.close)
+        together = Together()
+        stack.push_async_callback(together.close)
         yield Runtime(
             settings=settings, db=db, documents=documents, pool=pool, signer=signer,
             outbound=outbound, authorities=_authorities(settings, outbound, clock), clock=clock,
-            watch=watch, turns=Turns(), wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), secret=secret,
+            watch=watch, turns=Turns(), wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), together=together,
+            secret=secret,
         )
 
 

@@ -48,6 +48,10 @@ class Watch:
                         return True
         return False
 
+    def told(self, request_id: str, state: str) -> None:
+        """It was moved right here: whoever waits for it need not wait for the next look at the database."""
+        self._tell(request_id, state)
+
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()

@@ -123,10 +123,10 @@ def test_the_first_stored_timestamp_wins(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
         await authority(it)
         request_id = await it.confirmed(level="B-T")
-        work = await it.rt.db.run(delivery._unfinished, it.rt, request_id)
-        assert work is not None
-        ours, theirs = delivery.Token("own", b"slow"), delivery.Token("own", b"fast")
-        kept = [await it.rt.db.run(delivery._keep_first, it.rt, work, each, it.clock()) for each in (theirs, ours)]
+        ours, theirs = (delivery.Received(request_id, b"", delivery.Token("https://tsa.example.vn", content))
+                        for content in (b"slow", b"fast"))
+        kept = [each for first in (theirs, ours) for each in await it.rt.db.run(delivery._keep_first, it.rt, [first])]
+        assert all(isinstance(each, delivery.Token) for each in kept)
         assert [each.content for each in kept] == [b"fast", b"fast"]
 
     tell(tmp_path, story)

@@ -89,7 +89,7 @@ def test_what_the_front_left_is_finished(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
         request_id = await it.confirmed()
         assert await jobs.finish(it.rt) == 0
-        it.clock.forward(5)
+        it.clock.forward(jobs.GRACE.total_seconds())
         assert await jobs.finish(it.rt) == 1
         assert it.row(request_id).state == "signed"
 
@@ -100,7 +100,7 @@ def test_what_failed_is_tried_again_later_and_later(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
         request_id = await it.confirmed()
         it.pool.broken = Unavailable("no worker")
-        it.clock.forward(5)
+        it.clock.forward(jobs.GRACE.total_seconds())
         pauses = []
         for _ in range(12):
             await jobs.finish(it.rt)
@@ -120,7 +120,7 @@ def test_what_nobody_foresaw_is_put_off_like_everything_else(tmp_path: Path, cap
     async def story(it: Hall) -> None:
         bad = await it.confirmed()
         it.pool.broken = RuntimeError("a bug")
-        it.clock.forward(5)
+        it.clock.forward(jobs.GRACE.total_seconds())
         assert await jobs.finish(it.rt) == 0
         assert it.row(bad).finish_after > it.clock()
         assert "a bug" in caplog.text
@@ -386,7 +386,7 @@ def test_old_drafts_go(tmp_path: Path) -> None:
 def test_every_job_can_be_run_once_by_hand(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
         request_id = await it.confirmed()
-        it.clock.forward(5)
+        it.clock.forward(jobs.GRACE.total_seconds())
         assert await jobs.run_once(it.rt) == {
             "expiry": 0, "announcements": 0, "finishing": 1, "webhooks": 0, "sweep": 0}
         with it.rt.db.write() as tx:

@@ -31,7 +31,7 @@ STEPS = {
         "signing_service.signer.sequencer:_write",
     ),
     "front": (
-        "signing_service.submission:_write_request",
+        "signing_service.submission:_settle",
         "signing_service.tails:line_of",
         "signing_service.wire.client:SignerClient.ask",
         "signing_service.delivery:finish",
