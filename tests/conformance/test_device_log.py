@@ -8,6 +8,8 @@ signature with a person's key must belong to exactly one intent that was written
 from __future__ import annotations
 
 import itertools
+import math
+import os
 import random
 import re
 import subprocess
@@ -34,6 +36,7 @@ from tests.support.service import PLAN, Service, until
 from tests.support.signing_load import Load, crowd
 
 SIGNATURES = campaign.rounds(300, 50_000)    # acknowledged ones, of each campaign
+WITHIN = float(os.environ.get("SIGNING_TRUTH_SECONDS", "inf"))  # cuts a campaign short; its figures say how far it got
 PEOPLE = campaign.rounds(6, 240)
 TROUBLES = campaign.rounds(1, 10_000)        # of the device and the signer, at most
 TROUBLE_EVERY = campaign.rounds(0, 8)        # seconds
@@ -138,7 +141,7 @@ def _load_with_troubles(service: Troubled, load: Load) -> Counter[str]:
     with ThreadPoolExecutor(1) as threads:
         troubling = threads.submit(trouble)
         try:
-            load.run(SIGNATURES)
+            load.run(SIGNATURES, WITHIN)
         finally:
             over.set()
         troubling.result()
@@ -173,7 +176,7 @@ def _all_that_is_tried(service: Service, officials: list[Person]) -> None:
 
 def test_every_signature_with_a_persons_key_has_exactly_one_intent_written_before_it(done: Done, truth: Truth) -> None:
     """`joined` has looked at each of them, at every intent and at every value that is stored."""
-    assert len(truth.by_credentials) >= SIGNATURES
+    assert len(truth.by_credentials) >= min(SIGNATURES, len(done.load.acknowledged))
     campaign.proven(
         f"ground-truth-{'sqlite' if done.service.db.is_sqlite else 'postgresql'}", **truth.figures,
         acknowledged=len(done.load.acknowledged), lives_of_the_signer=len(done.service.spy_logs),
@@ -181,7 +184,7 @@ def test_every_signature_with_a_persons_key_has_exactly_one_intent_written_befor
 
 
 def test_what_was_acknowledged_is_on_record(done: Done) -> None:
-    assert len(done.load.acknowledged) >= SIGNATURES
+    assert len(done.load.acknowledged) >= (SIGNATURES if math.isinf(WITHIN) else 1)
     done.load.check_acknowledged()
 
 

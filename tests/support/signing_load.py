@@ -10,6 +10,7 @@ The signer is asked over its socket, as a front would; the rows that a front wou
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import secrets
 import threading
@@ -93,17 +94,17 @@ class Load:
             self._row: dict[str, Any] = dict(tx.execute(
                 select(signing_request).where(signing_request.c.id == made)).mappings().one())
 
-    def run(self, signatures: int) -> None:
-        """Until so many signatures were acknowledged. Raises what no signer and no device may cause."""
-        wanted = len(self.acknowledged) + signatures
+    def run(self, signatures: int, within: float = math.inf) -> None:
+        """Until so many signatures were acknowledged, or so many seconds have passed."""
+        wanted, until_then = len(self.acknowledged) + signatures, time.monotonic() + within
         with ThreadPoolExecutor(self.threads) as threads:
-            for each in [threads.submit(self._one, number, wanted) for number in range(self.threads)]:
+            for each in [threads.submit(self._one, number, wanted, until_then) for number in range(self.threads)]:
                 each.result()
 
-    def _one(self, number: int, wanted: int) -> None:
+    def _one(self, number: int, wanted: int, until_then: float) -> None:
         chance = random.Random(f"{self._seed} {number} {wanted}")
         people = self._people[number]
-        while len(self.acknowledged) < wanted:
+        while len(self.acknowledged) < wanted and time.monotonic() < until_then:
             signer = people[chance.randrange(len(people))]
             act = chance.choices(list(ACTS), list(ACTS.values()))[0]
             if act == "timestamp":
