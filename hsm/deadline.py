@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -73,6 +74,29 @@ class Deadlined:
     def open(self) -> None:
         """Connect. Slower than any later call: on a network device some hundred round trips."""
         self._run(self._device.describe, OPENING * self._deadline)
+
+    def side_by_side(self, calls: Sequence[Callable[[Device], T]]) -> Iterator[T | Exception]:
+        """One deadline each, counted from the last answer that came: a slow device is not a device that hangs."""
+        begun = [self._begun(partial(call, self._device)) for call in calls]
+        last = time.monotonic()
+        for each in begun:
+            if not isinstance(each, Future):
+                yield each
+                continue
+            try:
+                answer: T | Exception = each.result(max(0.0, last + self._deadline - time.monotonic()))
+                last = time.monotonic()
+            except Late as error:
+                answer = (error if each.done() else self._late(each, self._deadline))
+            except Exception as error:
+                answer, last = error, time.monotonic()
+            yield answer
+
+    def _begun(self, call: Callable[[], T]) -> Future[T] | DeviceError:
+        try:
+            return self._submitted(call, tries=False)
+        except DeviceError as error:
+            return error
 
     def describe(self) -> Description:
         return self._run(self._device.describe)

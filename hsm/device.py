@@ -7,11 +7,14 @@ contract suite runs over both.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from hsm.algorithms import Algorithm, KeyKind
+
+T = TypeVar("T")
 
 SEED_SIZE = 20  # RFC 4226 4 (R6) recommends 160 bits: as long as the HMAC-SHA-1 output
 ROW_MAC_SIZE = 32  # HMAC-SHA-256
@@ -119,6 +122,13 @@ class Device(Protocol):
     next call reconnects by itself. No call waits longer than the deadline the device was opened with.
     """
 
+    def side_by_side(self, calls: Sequence[Callable[[Device], T]]) -> Iterator[T | Exception]:
+        """What each call gives, or what it raised, in their order and as soon as it is known.
+
+        As many are under way as the device takes at once, and nobody waits for a thread between two of them. A call
+        asks the device that it is handed, and has as long for all that it asks as another for one thing.
+        """
+
     def describe(self) -> Description:
         """Module, token, mechanisms and capabilities as found when the device was opened."""
 
@@ -182,6 +192,15 @@ class Device(Protocol):
         """Do so many calls hang in the device that only a new process helps? Never waits."""
 
     def close(self) -> None: ...
+
+
+def one_by_one(device: Device, calls: Sequence[Callable[[Device], T]]) -> Iterator[T | Exception]:
+    """`Device.side_by_side` where there is nobody to share the work with."""
+    for call in calls:
+        try:
+            yield call(device)
+        except Exception as error:  # an answer like another: those after it are made all the same
+            yield error
 
 
 def object_id(key_id: str) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pkcs11 import Mechanism, PKCS11Error, Session
@@ -21,10 +21,12 @@ from hsm.device import (
     CheckpointKey,
     Custody,
     Description,
+    Device,
     KeyRef,
     SecretRef,
     check_new_id,
     check_signable,
+    one_by_one,
     signing_purpose,
 )
 from hsm.encodings import signature_value, to_operate_on
@@ -58,6 +60,9 @@ class Pkcs11Device:
         self._process = os.getpid()
 
     # --- Device ---
+
+    def side_by_side(self, calls: Sequence[Callable[[Device], T]]) -> Iterator[T | Exception]:
+        return one_by_one(self, calls)
 
     def describe(self) -> Description:
         return self._run(lambda link, _session: link.description)

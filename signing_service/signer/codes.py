@@ -16,14 +16,15 @@ ones in a row lock (1.5e-5 per lock). Wrong codes also fill a bucket that forget
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, case, insert, select, update
 
-from hsm.device import SecretRef
+from hsm.device import Device, SecretRef
 from hsm.errors import DeviceError, Tampered
 from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import code_state, seed
@@ -169,16 +170,39 @@ def evaluate(rt: Runtime, attempt: Attempt, code: str) -> int | None:
     Raises Tampered when the seed's row does not carry its MAC, WrongState when it was exchanged at this moment, and
     DeviceError.
     """
+    check_seed(rt, attempt)
+    step, = steps(rt, [(attempt, code)])
+    if isinstance(step, Exception):
+        raise step
+    return step
+
+
+def is_new(rt: Runtime, attempt: Attempt) -> bool:
+    """Must the device be asked whether the seed's row carries its MAC?"""
+    return attempt.seed is not None and not rt.verified.knows("seed", attempt.seed)
+
+
+def check_seed(rt: Runtime, attempt: Attempt) -> None:
+    """Tampered or WrongState, as `evaluate` raises them. Asks the device where the row is new to us."""
+    if attempt.seed is not None:
+        rows.check(rt.verified, rt.db, "seed", attempt.seed)
+
+
+def steps(rt: Runtime, tried: Sequence[tuple[Attempt, str]]) -> Iterator[int | Exception | None]:
+    """`evaluate` for many whose seeds were checked, side by side: the step, None, or what the device raised."""
+    return rt.device.side_by_side([partial(_step, attempt, code) for attempt, code in tried])
+
+
+def _step(attempt: Attempt, code: str, device: Device) -> int | None:
     now_step = step_of(attempt.at)
     if attempt.seed is None:
         for drift in WINDOW:  # as much work as for somebody known
-            rt.device.mac((now_step + drift).to_bytes(8, "big"))
+            device.mac((now_step + drift).to_bytes(8, "big"))
         return None
-    rows.check(rt.verified, rt.db, "seed", attempt.seed)
     secret = SecretRef(attempt.seed["id"], attempt.seed["blob"])
     matched = None
     for drift in WINDOW:  # all of them, whichever matches: the time taken tells nothing
-        expected = truncated(rt.device.hmac_sha1(secret, (now_step + drift).to_bytes(8, "big")))
+        expected = truncated(device.hmac_sha1(secret, (now_step + drift).to_bytes(8, "big")))
         if hmac.compare_digest(expected.encode(), code.encode()):
             matched = now_step + drift
     return matched

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from hsm.errors import DeviceError, Tampered
 from signing_service.audit import Event, Fact, record
@@ -123,21 +124,29 @@ class Confirmations:
                 case.attempt = attempt
 
     def _evaluate(self, cases: list[Case]) -> None:
-        def evaluate(case: Case) -> None:
-            assert case.attempt is not None
-            try:
-                case.step = codes.evaluate(self._rt, case.attempt, case.asked.code)
-            except Tampered as error:
-                case.refusal = intents.report_tampering(self._rt, error, signatory_id=case.asked.signatory_id)
-            except DeviceError as error:
-                case.refusal = _away("a code", error)
-                case.unseen = True
-            except SigningError as error:  # the seed was exchanged at this moment
-                case.refusal = error
-                case.unseen = True
-
         with stage("code"):
-            self._side_by_side(evaluate, (case for case in cases if case.refusal is None))
+            self._side_by_side(self._check_seed, (case for case in cases if case.attempt and case.refusal is None
+                                                  and codes.is_new(self._rt, case.attempt)))
+            seen = [case for case in cases if case.refusal is None]
+            steps = codes.steps(self._rt, [(case.attempt, case.asked.code) for case in seen if case.attempt])
+            for case, step in zip(seen, steps, strict=True):
+                if isinstance(step, DeviceError):
+                    case.refusal, case.unseen = _away("a code", step), True
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    case.step = step
+
+    def _check_seed(self, case: Case) -> None:
+        assert case.attempt is not None
+        try:
+            codes.check_seed(self._rt, case.attempt)
+        except Tampered as error:
+            case.refusal = intents.report_tampering(self._rt, error, signatory_id=case.asked.signatory_id)
+        except DeviceError as error:
+            case.refusal, case.unseen = _away("a code", error), True
+        except SigningError as error:  # the seed was exchanged at this moment
+            case.refusal, case.unseen = error, True
 
     def _look(self, cases: list[Case]) -> None:
         named = {line.credential_id for case in cases if case.step is not None for line in case.asked.lines}
@@ -204,11 +213,10 @@ class Confirmations:
         codes.accept(tx, [(case.attempt, case.step) for case in cases if case.attempt and case.step is not None])
         accepted = [Accepted(draw("co"), case.asked.signatory_id, case.asked.client_id, case.asked.channel)
                     for case in cases]
-        tx.execute(_CONFIRMED, [{
-            "id": each.id, "owner": each.signatory_id, "step": case.step, "client_id": each.client_id,
-            "phone_id": case.phone.id if case.phone else None, "channel": each.channel,
-            "matching_code": case.matching_code, "created_at": now,
-        } for case, each in zip(cases, accepted, strict=True)])
+        try:
+            tx.execute(_CONFIRMED, [_row(case, each, now) for case, each in zip(cases, accepted, strict=True)])
+        except IntegrityError as error:
+            raise NotAuthorized(codes.NOT_ACCEPTED, code="code-not-accepted") from error
         record(tx, now, *(_confirmed(case, each) for case, each in zip(cases, accepted, strict=True)),
                mac=self._rt.entry_mac)
         return [*accepted]
@@ -236,7 +244,7 @@ class Confirmations:
         outcomes: dict[str, LineOutcome] = {}
         for at in range(0, len(made), PART):
             with stage("device"):
-                performed = self._side_by_side(lambda each: intents.perform(self._rt, each), made[at:at + PART])
+                performed = intents.perform(self._rt, made[at:at + PART])
             outcomes |= self._conclude(performed)
         for case in cases:
             for each in case.intents:
@@ -276,6 +284,14 @@ class Confirmations:
 def _away(what: str, error: DeviceError) -> Unavailable:
     log.warning("%s could not be checked: %s", what, error)
     return Unavailable("The device does not answer. Nothing was signed.", code="device-away")
+
+
+def _row(case: Case, accepted: Accepted, now: datetime) -> dict[str, object]:
+    return {
+        "id": accepted.id, "owner": accepted.signatory_id, "step": case.step, "client_id": accepted.client_id,
+        "phone_id": case.phone.id if case.phone else None, "channel": accepted.channel,
+        "matching_code": case.matching_code, "created_at": now,
+    }
 
 
 def _confirmed(case: Case, accepted: Accepted) -> Fact:

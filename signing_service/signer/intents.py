@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -25,7 +26,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hsm.algorithms import Algorithm
-from hsm.device import KeyRef
+from hsm.device import Device, KeyRef
 from hsm.errors import DeviceBusy, DeviceError, DeviceUnavailable, Tampered
 from hsm.verification import holds
 from policies.decision import Confirm as ConfirmedBy
@@ -240,30 +241,48 @@ def _fact(event: Event, made: Intent, outcome: str = "ok", data: dict[str, Any] 
     )
 
 
-def perform(rt: Runtime, made: Intent) -> Performed:
-    """Ask the device, once. The value is believed only when it verifies with the credential's public key, which is
-    the certificate's since the import.
+class Late(Exception):
+    """The time to act upon an intent has passed, and the device was not asked."""
+
+
+def perform(rt: Runtime, made: Sequence[Intent]) -> list[Performed]:
+    """Ask the device, once for each. A value is believed only when it verifies with the credential's public key,
+    which is the certificate's since the import.
 
     Never raises: what went wrong is the outcome. Where the device did not answer it may have signed.
     """
+    values = rt.device.side_by_side([partial(_asked, rt, each) for each in made])
+    return [_judged(each, value) for each, value in zip(made, values, strict=True)]
+
+
+def _asked(rt: Runtime, made: Intent, device: Device) -> bytes:
     now = rt.now()
     if now >= made.deadline or now >= rt.lease.until:
-        return Performed(made, Outcome.FAILED, None, "the deadline passed before the device was asked")
-    try:
-        value = rt.device.sign(made.key, made.algorithm, made.to_sign)
-    except DeviceBusy:
-        return Performed(made, Outcome.FAILED, None, "too many calls wait for the device")
-    except DeviceUnavailable:
-        return Performed(made, Outcome.UNKNOWN, None, "the device did not answer: it may have signed")
-    except (DeviceError, ValueError) as error:
-        log.exception("the device could not sign")
-        return Performed(made, Outcome.FAILED, None, f"the device refused: {type(error).__name__}")
-    except Exception as error:  # whatever it is must not cost the others of the batch their outcomes
-        log.exception("nobody foresaw what the device raised")
-        return Performed(made, Outcome.UNKNOWN, None, f"{type(error).__name__}: the device may have signed")
+        raise Late
+    return device.sign(made.key, made.algorithm, made.to_sign)
+
+
+def _judged(made: Intent, value: bytes | Exception) -> Performed:
+    if isinstance(value, Exception):
+        return _failed(made, value)
     if not holds(made.key.public_key, made.algorithm, made.to_sign, value):
         return Performed(made, Outcome.FAILED, None, "the device's value does not verify with the credential's key")
     return Performed(made, Outcome.DONE, value)
+
+
+def _failed(made: Intent, error: Exception) -> Performed:
+    match error:
+        case Late():
+            return Performed(made, Outcome.FAILED, None, "the deadline passed before the device was asked")
+        case DeviceBusy():
+            return Performed(made, Outcome.FAILED, None, "too many calls wait for the device")
+        case DeviceUnavailable():
+            return Performed(made, Outcome.UNKNOWN, None, "the device did not answer: it may have signed")
+        case DeviceError() | ValueError():
+            log.error("the device could not sign", exc_info=error)
+            return Performed(made, Outcome.FAILED, None, f"the device refused: {type(error).__name__}")
+    log.error("nobody foresaw what the device raised", exc_info=error)
+    return Performed(made, Outcome.UNKNOWN, None, f"{type(error).__name__}: the device may have signed")
 
 
 _CLOSE = update(intent).where(intent.c.id == bindparam("which"), intent.c.outcome.is_(None))
@@ -290,10 +309,9 @@ def conclude(rt: Runtime, tx: Connection, performed: Sequence[Performed], now: d
         found = tx.execute(_WRITTEN, {"ids": [each.intent.id]}).first()
         if found is not None and found.outcome == each.outcome:
             return _told(each)
-        if isinstance(error, SigningError):
-            return LineOutcome(each.intent.signing_request_id, "failed", error.code, error.message)
-        log.error("the outcome of %s cannot be written; reconcile will close it", each.intent.id, exc_info=error)
-        return LineOutcome(each.intent.signing_request_id, "failed", Outcome.UNKNOWN.value, UNRECORDED)
+        if not isinstance(error, SigningError):
+            raise error
+        return LineOutcome(each.intent.signing_request_id, "failed", error.code, error.message)
 
     return together(tx, performed, written, refused=refused)
 
@@ -303,8 +321,11 @@ def _keep(tx: Connection, performed: Sequence[Performed], now: datetime) -> None
     done = [each for each in performed if each.value is not None]
     failed = [each for each in performed if each.value is None]
     if done:
-        tx.execute(_KEEP, [{"intent_id": each.intent.id, "signing_request_id": each.intent.signing_request_id,
-                            "value": each.value, "created_at": now} for each in done])
+        try:
+            tx.execute(_KEEP, [{"intent_id": each.intent.id, "signing_request_id": each.intent.signing_request_id,
+                                "value": each.value, "created_at": now} for each in done])
+        except IntegrityError as error:  # somebody planted a value: reconcile will close the intent
+            raise WrongState(UNRECORDED, code=Outcome.UNKNOWN.value) from error
         tx.execute(_END, [{"which": each.intent.signing_request_id, "state": "finishing"} for each in done])
     if failed:
         tx.execute(_END, [{"which": each.intent.signing_request_id, "state": "failed", "reason": each.why,

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from signing_service.errors import SigningError
 
 T = TypeVar("T")
 R = TypeVar("R")
-# A refusal, a unique key that is taken, or a row that cannot be read; an outage is none of these and goes through.
-Unfit = SigningError | IntegrityError | ValueError | TypeError
+# A refusal, or a row that cannot be read. An outage, or an entry that cannot be written, is neither and goes through.
+Unfit = SigningError | ValueError | TypeError
 
 
 def together(
@@ -33,7 +32,7 @@ def together(
     try:
         with tx.begin_nested():
             return work(items)
-    except (SigningError, IntegrityError, ValueError, TypeError) as error:
+    except (SigningError, ValueError, TypeError) as error:
         if len(items) == 1:
             return [refused(items[0], error)]
     middle = len(items) // 2

@@ -33,7 +33,7 @@ Place = tuple[str, str]  # a file below signing_service, and the function in it
 
 # Every function that asks for a signature with a key that is named to it, and nothing else.
 SIGNS: set[Place] = {
-    ("signer/intents.py", "perform"),                # a durable intent, once
+    ("signer/intents.py", "_asked"),                 # a durable intent, once
     ("signer/custody.py", "request_certificate"),    # a CSR, on record before
     ("signer/timestamps.py", "_issue"),              # a timestamp, its serial number on record before
     ("cli/development_ca.py", "issue"),              # not a device: the builder of a test certificate
@@ -53,7 +53,7 @@ ASKED_IN: dict[str, set[str]] = {
 MADE_IN: dict[str, set[Place]] = {
     "Accepted": {("signer/confirmations.py", "_spend")},    # a code that was spent
     "Intent": {("signer/intents.py", "_granted")},          # written before the device is asked
-    "Performed": {("signer/intents.py", "perform")},
+    "Performed": {("signer/intents.py", "_judged"), ("signer/intents.py", "_failed")},
     "Recorded": {("signer/timestamps.py", "_record")},
     "Spent": {("signer/codes.py", "spend")},                # an operator's code
     "Change": {("signer/custody.py", "revise")},            # a credential's row with its MAC

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -62,7 +63,7 @@ def test_one_that_does_not_fit_is_found_in_few_steps(city: City, monkeypatch: py
     def too_early(*args: Any) -> Grounds:
         seen = looked_at(*args)
         stale = {name: SimpleNamespace(**{**row._mapping, "state": "pending"}) for name, row in seen.requests.items()}
-        return Grounds(stale, seen.held, seen.records, seen.policy)
+        return replace(seen, requests=stale)
 
     monkeypatch.setattr(intents, "read", too_early)
     city.next_code()

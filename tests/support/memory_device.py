@@ -15,8 +15,9 @@ import copy
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, hmac, keywrap
@@ -39,17 +40,20 @@ from hsm.device import (
     CheckpointKey,
     Custody,
     Description,
+    Device,
     KeyRef,
     SecretRef,
     ServiceKey,
     check_new_id,
     check_signable,
+    one_by_one,
     signing_purpose,
 )
 from hsm.errors import DeviceError, KeyNotFound, Tampered, Unsupported
 from hsm.verification import hash_of, rsa_padding
 
 Private = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+T = TypeVar("T")
 
 
 class MemoryDevice:
@@ -100,6 +104,9 @@ class MemoryDevice:
             self._free.set()
 
     # --- Device ---
+
+    def side_by_side(self, calls: Sequence[Callable[[Device], T]]) -> Iterator[T | Exception]:
+        return one_by_one(self, calls)
 
     def describe(self) -> Description:
         able = Capabilities(wrap="AES_KEY_WRAP_PAD", seal=True, pss=True, eddsa=True, ecdsa=True, rsa=True)
