@@ -17,12 +17,13 @@ from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from signing_service import der
+from signing_service.chains import MALFORMED
 from signing_service.der import Element, Malformed
 
 _SIGNED_DATA: Final = der.oid("1.2.840.113549.1.7.2")
@@ -231,7 +232,7 @@ def _identifies(attribute: bytes, function: str, certificate: bytes) -> bool:
 def _public_key(certificate: bytes) -> object:
     try:
         return x509.load_der_x509_certificate(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except MALFORMED as error:
         raise Malformed("a certificate that cannot be read") from error
 
 

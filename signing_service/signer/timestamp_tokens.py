@@ -2,7 +2,7 @@
 
 All but the imprint, the serial number, the time, the nonce, one digest and the signature is the same for every token
 of a certificate. Those parts are encoded once; `tests/signer/test_timestamp_tokens.py` holds the result equal, byte
-for byte, to what an ASN.1 library builds from the same values, which takes forty times as long.
+for byte, to what an ASN.1 library builds from the same values, which takes hundreds of times as long.
 """
 
 from __future__ import annotations
