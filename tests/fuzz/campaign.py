@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,7 +25,7 @@ ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "var" / "fuzz"
 STATUS: Final = re.compile(r"^#(\d+)\s+\S+.*?cov: (\d+) ft: (\d+)", re.MULTILINE)
 ENDED: Final = re.compile(r"^stat::number_of_executed_units:\s+(\d+)", re.MULTILINE)
-GRACE: Final = 300  # seconds beyond its time that a child may take to load, replay and end
+GRACE: Final = 1_200  # seconds beyond its time that a child may take to load, replay and end
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Figures:
     deaths: int = 0
     costly: int = 0
     findings: list[str] = field(default_factory=list)
-    words: dict[str, int] = field(default_factory=dict)
+    words: Counter[str] = field(default_factory=Counter)
 
 
 def run(target: str, seconds: int, below: Path = FOLDER) -> Figures:
@@ -74,6 +75,10 @@ def _one(target: str, folder: Path, seconds: int, figures: Figures) -> bool:
             stderr=subprocess.STDOUT, timeout=seconds + GRACE, check=False)
     told = path.read_text(encoding="utf-8", errors="replace")
     counts = [tuple(map(int, each)) for each in STATUS.findall(told)]
+    words = folder / "words.json"
+    if words.exists():
+        figures.words.update(dict(json.loads(words.read_text(encoding="utf-8"))))
+        words.unlink()
     total = ENDED.search(told)
     figures.executions += int(total[1]) if total else max((count[0] for count in counts), default=0)
     figures.edges = max([figures.edges, *(count[1] for count in counts)])
@@ -88,5 +93,3 @@ def _conclude(folder: Path, figures: Figures) -> None:
     died = [path.name for pattern in ("crash-*", "timeout-*", "oom-*") for path in folder.glob(pattern)]
     raised = [path.name for path in (folder / "findings").iterdir() if path.suffix != ".txt"]
     figures.findings = sorted([*died, *raised])
-    words = folder / "words.json"
-    figures.words = dict(json.loads(words.read_text(encoding="utf-8"))) if words.exists() else {}

@@ -81,8 +81,9 @@ def test_a_campaign_finds_nothing(name: str, tmp_path: Path) -> None:
     figures = fuzzing.run(name, SECONDS if campaign.FULL else 2, fuzzing.FOLDER if campaign.FULL else tmp_path)
     campaign.proven(f"fuzz-{name}", executions=figures.executions, seconds=figures.seconds,
                     cpu_seconds=figures.cpu_seconds, edges=figures.edges,
-                    features=figures.features, costly=figures.costly, findings=figures.findings, words=figures.words)
-    assert figures.findings == []
+                    features=figures.features, deaths=figures.deaths, costly=figures.costly,
+                    findings=figures.findings, words=figures.words)
+    assert (figures.findings, figures.deaths) == ([], 0)
     assert figures.executions > 0
     assert figures.edges > 0
 
