@@ -10,6 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -85,13 +87,13 @@ def _route_of(scope: Scope) -> str:
 class Crowd:
     """At most so many requests at once; one more is told to come back. Long polls have a limit of their own.
 
-    While a body is on its way its request has no place, so that who sends slowly keeps nobody out. That goes for four
-    times as many: what has arrived of them stands in memory.
+    While a body is on its way, or an answer, its request has no place, so that who sends or reads slowly keeps nobody
+    out. That goes for four times as many: what has arrived of bodies stands in memory.
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app, self._most, self._inside = app, most, 0
-        self._most_sending, self._sending = 4 * most, 0
+        self._most_outside, self._outside = 4 * most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in ALWAYS_OPEN or _is_long_poll(scope):
@@ -102,26 +104,41 @@ class Crowd:
             return
         self._inside += 1
         try:
-            await self._app(scope, self._outside(receive), send)
+            await self._app(scope, self._receiving(receive), self._sending(send))
         finally:
             self._inside -= 1
 
-    def _outside(self, receive: Receive) -> Receive:
+    def _receiving(self, receive: Receive) -> Receive:
         is_whole = False
 
         async def received() -> Message:
             nonlocal is_whole
-            if is_whole or self._sending >= self._most_sending:
-                return await receive()  # of a whole one it waits for the end of the connection
-            self._inside, self._sending = self._inside - 1, self._sending + 1
-            try:
+            if is_whole:
+                return await receive()  # waits for the end of the connection, while the request goes on
+            with self._stepping_outside():
                 message = await receive()
-            finally:
-                self._inside, self._sending = self._inside + 1, self._sending - 1
             is_whole = not message.get("more_body", False)
             return message
 
         return received
+
+    def _sending(self, send: Send) -> Send:
+        async def sent(message: Message) -> None:
+            with self._stepping_outside():
+                await send(message)
+
+        return sent
+
+    @contextmanager
+    def _stepping_outside(self) -> Iterator[None]:
+        if self._outside >= self._most_outside:
+            yield
+            return
+        self._inside, self._outside = self._inside - 1, self._outside + 1
+        try:
+            yield
+        finally:
+            self._inside, self._outside = self._inside + 1, self._outside - 1
 
 
 class Uploads:

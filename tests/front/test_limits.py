@@ -364,6 +364,22 @@ def test_who_sends_slowly_keeps_nobody_out() -> None:
     asyncio.run(story())
 
 
+def test_who_reads_slowly_keeps_nobody_out() -> None:
+    async def story() -> None:
+        crowd, taken = Crowd(answers_ok, 1), asyncio.Event()
+
+        async def slowly(_message: Any) -> None:
+            await taken.wait()
+
+        slow = [asyncio.create_task(crowd(scope(), None, slowly)) for _ in range(3)]  # type: ignore[arg-type]  # nobody receives
+        await asyncio.sleep(0)
+        assert status_of(await talks(crowd, scope())) == 200
+        taken.set()
+        await asyncio.gather(*slow)
+
+    asyncio.run(story())
+
+
 async def _read_to_its_end(reader: asyncio.StreamReader) -> int:
     """How much came before the connection was lost."""
     size = 0
