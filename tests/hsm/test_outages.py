@@ -31,7 +31,8 @@ def times(told: Told) -> dict[str, object]:
     """Seconds, the worst of each: an answer, an answer about health, and the next signature."""
     by_kind: dict[str, list[Outage]] = {}
     for name, outage in told.outages.items():
-        by_kind.setdefault(name.rpartition(" ")[0], []).append(outage)
+        kind = name.rpartition(" ")[0] + (", signer replaced" if outage.replaced else "")
+        by_kind.setdefault(kind, []).append(outage)
     health = [each for outage in told.outages.values() for each in outage.health]
     return {
         "answer_s": {kind: round(max(each.slowest for each in them), 2) for kind, them in by_kind.items()},

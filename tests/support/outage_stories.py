@@ -27,11 +27,14 @@ BACK = 60.0     # seconds after which we do not wait any longer for a signature
 
 @dataclass
 class Outage:
-    """What was answered while the device was away, how long health took meanwhile, when it signed again."""
+    """What was answered while the device was away, how long health took meanwhile, when it signed again, and whether
+    another process had to.
+    """
 
     answers: list[Answer]
     health: list[float]
     signed_after: float
+    replaced: bool = False
 
     @property
     def slowest(self) -> float:
@@ -104,11 +107,13 @@ def _outage(
     kept: KeptSigner, people: Iterator[Person], begin: Callable[[], None], end: Callable[[], None]
 ) -> Outage:
     """Three people confirm at once while the device is away."""
+    lives = kept.lives
     begin()
     with kept.health_watched() as health, ThreadPoolExecutor(3) as threads:
         answers = list(threads.map(kept.confirms, [next(people) for _ in range(3)]))
     end()
-    return Outage(answers, health, kept.signs_again(people, BACK))
+    again = kept.signs_again(people, BACK)
+    return Outage(answers, health, again, kept.lives > lives)
 
 
 def lost_replies(directory: Path, at: list[float], losses: list[Loss]) -> Told:
