@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from signing_service.db.tables import idempotency
-from signing_service.errors import Invalid, WrongState
+from signing_service.errors import Invalid, Unavailable, WrongState
 from signing_service.front.callers import Caller
 from signing_service.front.runtime import Runtime
 
@@ -48,6 +48,7 @@ class Call:
     key: str
     fingerprint: str
     status: int
+    begun: datetime
     is_noted: bool = False
 
     def note(self, tx: Connection, answer: BaseModel) -> None:
@@ -77,28 +78,38 @@ async def once(
         return _answer(status, _json(await act(no_note)))
     if not KEY.fullmatch(key):
         raise Invalid("An Idempotency-Key has 1 to 200 printable ASCII characters.", code="idempotency-key")
-    call = Call(caller.client_id, key, fingerprint(rt, request, *content), status)
-    kept = await rt.db.run(_begin, rt, call)
+    call = Call(caller.client_id, key, fingerprint(rt, request, *content), status, rt.clock())
+    try:
+        kept = await rt.db.run(_begin, rt, call)
+    except Unavailable:  # the key may be taken all the same: a COMMIT whose answer was lost
+        rt.freeing.begin(lambda: rt.db.run(_forget, rt, call))
+        raise
     if kept is not None:
         return _answer(*kept, REPLAYED)
     try:
         answer = await act(call.note)
+        if not call.is_noted:
+            await rt.db.run(_keep, rt, call, answer)
     except BaseException:
-        await rt.db.run(_forget, rt, call)
+        await _free(rt, call)
         raise
-    if not call.is_noted:
-        await rt.db.run(_keep, rt, call, answer)
     return _answer(status, _json(answer))
+
+
+async def _free(rt: Runtime, call: Call) -> None:
+    try:
+        await rt.db.run(_forget, rt, call)
+    except Unavailable:
+        rt.freeing.begin(lambda: rt.db.run(_forget, rt, call))
 
 
 def _begin(rt: Runtime, call: Call) -> tuple[int, str] | None:
     """Take the key, or the answer that is kept under it."""
-    now = rt.clock()
     try:
         with rt.db.write() as tx:
-            _drop_old(tx, rt, call, now)
+            _drop_old(tx, rt, call, call.begun)
             tx.execute(insert(idempotency).values(
-                client_id=call.client_id, key=call.key, fingerprint=call.fingerprint, created_at=now))
+                client_id=call.client_id, key=call.key, fingerprint=call.fingerprint, created_at=call.begun))
     except IntegrityError:
         return _kept(rt, call)
     return None
@@ -128,7 +139,7 @@ def _forget(rt: Runtime, call: Call) -> None:
     with rt.db.write() as tx:
         tx.execute(delete(idempotency).where(
             idempotency.c.client_id == call.client_id, idempotency.c.key == call.key,
-            idempotency.c.status.is_(None)))
+            idempotency.c.created_at == call.begun, idempotency.c.status.is_(None)))
 
 
 def _keep(rt: Runtime, call: Call, answer: BaseModel) -> None:

@@ -13,6 +13,7 @@ from signing_service.db.engine import Database
 from signing_service.documents import Documents
 from signing_service.front.authorities import Authorities, trust_roots
 from signing_service.front.doorkeeper import Doorkeeper
+from signing_service.front.freeing import Freeing
 from signing_service.front.outbound import AllowList, Outbound
 from signing_service.front.settings import FrontSettings
 from signing_service.front.tally import Tally
@@ -47,6 +48,7 @@ class Runtime:
     watch: Watch
     turns: Turns        # one confirmation of a signing request at a time
     wrong_codes: Tally  # by client, phone or place; each right code pays for some of them
+    freeing: Freeing    # keys of calls that broke off while the database was away
     together: Together  # visits to the database and the disk that several share
     secret: bytes  # 32 bytes that webhook keys and fingerprints derive from
     recognised: Recognised = field(default_factory=Recognised)  # tokens that were looked up a moment ago
@@ -79,13 +81,15 @@ async def open_runtime(
             pool = await stack.enter_async_context(_pool(settings))
         watch = Watch(db, most=settings.most_waiting)
         stack.push_async_callback(watch.close)
+        freeing = Freeing()
+        stack.push_async_callback(freeing.close)
         together = Together()
         stack.push_async_callback(together.close)
         yield Runtime(
             settings=settings, db=db, documents=documents, pool=pool, signer=signer,
             outbound=outbound, authorities=_authorities(settings, outbound, clock), clock=clock,
-            watch=watch, turns=Turns(), wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), together=together,
-            secret=secret,
+            watch=watch, turns=Turns(), wrong_codes=Tally(WRONG_CODES, WRONG_CODES_SECONDS), freeing=freeing,
+            together=together, secret=secret,
         )
 
 
