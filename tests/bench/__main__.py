@@ -33,6 +33,7 @@ def main() -> None:
         keep("bench", **as_json(told), aims=[asdict(each) for each in judged])
     for part in (each for each in OF_THEIR_OWN if each in asked):
         OF_THEIR_OWN[part]()
+    running.end()
 
 
 if __name__ == "__main__":

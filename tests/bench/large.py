@@ -12,16 +12,16 @@ from tests.bench.figures import Figure, Memory, Told
 from tests.bench.http_load import Load
 from tests.bench.over_http import Case, Officials, worked
 from tests.bench.processes import peaks
+from tests.bench.served import Served
 from tests.bench.short import less
 from tests.support.city import POLICY
-from tests.support.service import Service
 
 BYTES = less(200, 20) * 1_000_000
 LIMIT = 256 << 20
 ROOMY = POLICY.replace("size_mib = 50", "size_mib = 256").replace("size = 53_477_376", f"size = {LIMIT + 1}")
 
 
-class Roomy(Service):
+class Roomy(Served):
     """A service that takes documents of up to 256 MiB."""
 
     def environment(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from tests.bench import crowd, paper
 from tests.bench.figures import Figure, Memory, Stages, Told, figure
 from tests.bench.http_load import Load, Stage
 from tests.bench.processes import peaks
+from tests.bench.served import Served
 from tests.bench.short import QUICK, less
 from tests.bench.stages import Histograms
 from tests.support import postgres
@@ -77,7 +78,7 @@ class Officials:
 
 
 def measure(directory: Path) -> Iterator[Told]:
-    service = Service(directory, f"sqlite:///{directory / 'service.db'}")
+    service = Served(directory, f"sqlite:///{directory / 'service.db'}")
     try:
         officials = Officials({kind: crowd.move_in(service.city, _needed(kind), KINDS[kind]) for kind in KINDS})
         service.start()
@@ -104,7 +105,7 @@ def _on_postgresql(directory: Path) -> Iterator[Told]:
         return
     place = directory / "postgresql"
     place.mkdir()
-    service = Service(place, postgres.fresh_database(durable=True))
+    service = Served(place, postgres.fresh_database(durable=True))
     try:
         asked = [Case("p256", "bb", "small", groups, each, "postgresql")
                  for groups, each in ((1, BATCH), (6, BATCH), (200, 1))]

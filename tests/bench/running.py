@@ -6,12 +6,14 @@ import argparse
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from tests.bench.figures import Told
 from tests.bench.short import QUICK
 
+failed: list[str] = []  # parts of this run that did not come to their end
 Part = Callable[[Path], Iterable[Told]]
 
 
@@ -27,18 +29,31 @@ def options(program: str, told: str, parts: list[str], quick: Collection[str] = 
 
 
 def is_whole(asked: set[str], parts: Collection[str]) -> bool:
-    """Only such a run is kept."""
-    return asked >= set(parts) and not QUICK
+    """Only such a run is kept, and only if all parts came to their end."""
+    return asked >= set(parts) and not QUICK and not failed
+
+
+def end() -> None:
+    """Says by the exit code whether all parts came to their end."""
+    if failed:
+        sys.exit(f"these parts failed: {', '.join(failed)}")
 
 
 def measured(parts: Mapping[str, Part], asked: set[str]) -> list[Told]:
-    """What each part told. Each line is said as soon as it is known, on the standard error."""
+    """What each part told. Each line is said as soon as it is known, on the standard error.
+
+    A part that fails is said aloud and costs the others nothing: a run of many minutes keeps what it measured.
+    """
     told: list[Told] = []
     for name in (each for each in parts if each in asked):
         begun = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-            for each in parts[name](Path(directory)):
-                told.append(each)
-                print(each, file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as directory:
+            try:
+                for each in parts[name](Path(directory)):
+                    told.append(each)
+                    print(each, file=sys.stderr, flush=True)
+            except Exception:
+                failed.append(name)
+                traceback.print_exc()
         print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
     return told

@@ -26,6 +26,7 @@ def main() -> None:
     print(table(told) + "\n\n" + aims.table(judged))
     keep = campaign.keep if running.is_whole(asked, PARTS) else campaign.tell
     keep("scale", **as_json(told), aims=[asdict(each) for each in judged])
+    running.end()
 
 
 if __name__ == "__main__":

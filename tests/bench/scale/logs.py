@@ -24,6 +24,7 @@ from tests.bench.figures import Figure, figure, quantile
 from tests.bench.http_load import Load
 from tests.bench.over_http import confirming
 from tests.bench.scale.people import is_well
+from tests.bench.served import Served
 from tests.bench.short import less
 from tests.support import long_log, postgres
 from tests.support.city import Person
@@ -66,7 +67,7 @@ def _services(directory: Path) -> Iterator[tuple[str, Service]]:
         place = directory / name
         place.mkdir()
         url = f"sqlite:///{place / 'signing.db'}" if name == "sqlite" else postgres.fresh_database(durable=True)
-        yield name, Service(place, url)
+        yield name, Served(place, url)
 
 
 def _sown(urls: dict[str, str], size: int) -> dict[str, Sown]:

@@ -22,15 +22,16 @@ import httpx
 from sqlalchemy import func, select
 
 from signing_service import verification
-from signing_service.db.tables import entry, signing_request
+from signing_service.db.tables import entry, intent, signing_request
 from signing_service.tlog import tree
 from tests.bench import crowd, paper
 from tests.bench.figures import Figure, figure
+from tests.bench.served import Served
 from tests.bench.short import less
 from tests.support import postgres
 from tests.support.city import Person
 from tests.support.memory import family
-from tests.support.service import Running, Service, until
+from tests.support.service import Running, until
 
 PEOPLE = less(800, 24)
 AT_ONCE = 8
@@ -38,7 +39,7 @@ STEP = 30               # seconds for which a code is good
 ENDED = ("signed", "failed")
 
 
-class Nodes(Service):
+class Nodes(Served):
     """Two of everything but the database, the token and the documents."""
 
     def __init__(self, directory: Path, url: str) -> None:
@@ -190,8 +191,9 @@ class _Client:
 
 def _judged(service: Nodes, told: Told) -> tuple[int, int]:
     """How many were acknowledged and are lost, and how many have an unknown outcome. All else must hold."""
+    until(lambda: service.open_intents() == 0, 120, "what the dead signer left is closed")
     service.check()
-    until(lambda: service.entries_waiting() == 0, 30, "every entry has its place")
+    until(lambda: service.entries_waiting() == 0, 60, "every entry has its place")
     with service.db.read() as tx:
         states = {row.id: row.state for row in tx.execute(select(signing_request.c.id, signing_request.c.state))}
         count = tx.execute(select(func.count()).select_from(signing_request)).scalar_one()
@@ -203,7 +205,9 @@ def _judged(service: Nodes, told: Told) -> tuple[int, int]:
     assert count == len(set(told.acknowledged)) == PEOPLE, "a repeated submission became a second request"
     lost = [each for each in told.acknowledged if states.get(each) != told.ended[each]]
     assert not lost, lost
-    return len(lost), sum(state == "failed" for state in states.values())
+    with service.db.read() as tx:
+        unknown = tx.execute(select(func.count()).select_from(intent).where(intent.c.outcome == "unknown-outcome"))
+        return len(lost), int(unknown.scalar_one())
 
 
 def _figures(told: Told, killed: float, became: str) -> Iterator[Figure]:

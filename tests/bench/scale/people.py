@@ -11,6 +11,7 @@ from signing_service.wire import messages as m
 from signing_service.wire.client import ask_once
 from tests.bench import crowd
 from tests.bench.figures import Figure, figure
+from tests.bench.served import Served
 from tests.bench.short import less
 from tests.support import postgres
 from tests.support.city import City, Person
@@ -40,7 +41,7 @@ def _service(directory: Path, database: str, count: int) -> Service:
     place = directory / f"{database}-{count}"
     place.mkdir()
     url = f"sqlite:///{place / 'signing.db'}" if database == "sqlite" else postgres.fresh_database(durable=True)
-    return Service(place, url)
+    return Served(place, url)
 
 
 def _signatures(database: str, few: City, many: City) -> Iterator[Figure]:
