@@ -21,11 +21,22 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-class Batcher(Generic[Q, A]):
-    """Feeds `process` with what is waiting, at most `size` at a time, and gives each its own answer."""
+def _one_each(_question: object) -> int:
+    return 1
 
-    def __init__(self, process: Callable[[Sequence[Q]], list[A | SigningError]], *, size: int, most: int) -> None:
-        self._process, self._size, self._most = process, size, most
+
+class Batcher(Generic[Q, A]):
+    """Feeds `process` with what is waiting, at most `size` at a time, and gives each its own answer.
+
+    `weigh` says how much a question counts, so that a batch of large ones is no larger: a transaction is short, and
+    what is in it is done before its deadline. One that is heavier than `size` goes alone.
+    """
+
+    def __init__(
+        self, process: Callable[[Sequence[Q]], list[A | SigningError]], *, size: int, most: int,
+        weigh: Callable[[Q], int] = _one_each,
+    ) -> None:
+        self._process, self._size, self._most, self._weigh = process, size, most, weigh
         self._waiting: deque[tuple[Q, asyncio.Future[A], float]] = deque()
         self._wake = asyncio.Event()
         self._closing = False
@@ -49,8 +60,14 @@ class Batcher(Generic[Q, A]):
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
-                await self._one(batch)
+                await self._one(self._taken())
+
+    def _taken(self) -> list[tuple[Q, asyncio.Future[A], float]]:
+        room, batch = self._size, list[tuple[Q, asyncio.Future[A], float]]()
+        while self._waiting and (not batch or self._weigh(self._waiting[0][0]) <= room):
+            batch.append(self._waiting.popleft())
+            room -= self._weigh(batch[-1][0])
+        return batch
 
     async def _one(self, batch: list[tuple[Q, asyncio.Future[A], float]]) -> None:
         started = time.perf_counter()

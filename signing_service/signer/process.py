@@ -68,7 +68,8 @@ class Signer:
         self._confirmations = Confirmations(rt, rt.settings.device_threads)
         self._desk = Desk(rt)
         size, most = rt.settings.batch_size, rt.settings.most_waiting
-        self._confirms: Batcher[m.Confirm, m.Confirmed] = Batcher(self._confirmations, size=size, most=most)
+        self._confirms: Batcher[m.Confirm, m.Confirmed] = Batcher(
+            self._confirmations, size=size, most=most, weigh=lambda asked: len(asked.lines))
         self._stamps: Batcher[m.IssueTimestamp, m.TimestampIssued] = Batcher(
             lambda asked: timestamps.issue_all(rt, asked), size=size, most=most)
         self._acting = asyncio.Lock()

@@ -34,7 +34,7 @@ class SignerSettings(BaseSettings):
     lease_seconds: float = 15.0        # how long a silent signer counts as alive
     idle_checkpoint_seconds: float = 600.0
     most_waiting: int = 1024           # confirmations in the queue before 503
-    batch_size: int = 128
+    batch_size: int = 128              # documents, or timestamps, that share their transactions
     web_acts: bool = True              # operators may act through the web, too (DeskAct), each act with their code
     timezone: str = "Asia/Ho_Chi_Minh"
     log_origin: str = "signing.example.vn/log"

@@ -38,6 +38,20 @@ def test_each_question_gets_its_own_answer_and_waiting_ones_share_a_batch() -> N
     asyncio.run(story())
 
 
+def test_heavy_questions_share_a_batch_with_fewer_and_one_that_is_too_heavy_goes_alone() -> None:
+    async def story() -> None:
+        doubler = Doubler()
+        batcher: Batcher[int, int] = Batcher(doubler, size=10, most=1000, weigh=lambda number: number)
+        asked = [asyncio.create_task(batcher.ask(number)) for number in (4, 6, 1, 25, 5, 5, 3)]
+        await asyncio.sleep(0)
+        batcher.start()
+        assert await asyncio.gather(*asked) == [8, 12, 2, 50, 10, 10, 6]
+        assert doubler.batches == [[4, 6], [1], [25], [5, 5], [3]]
+        await batcher.close()
+
+    asyncio.run(story())
+
+
 def test_one_refusal_is_one_answer() -> None:
     async def story() -> None:
         batcher: Batcher[int, int] = Batcher(Doubler(), size=10, most=1000)
