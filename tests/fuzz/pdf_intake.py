@@ -19,7 +19,7 @@ from signing_service.pdf import orders
 from signing_service.pdf.answers import result
 from signing_service.pdf.child import _TRADE as TRADE
 from signing_service.pdf.messages import AnyOrder, Order, Verb, encoded
-from signing_service.pdf.work import Judgement, Limits, Look, LookOrder
+from signing_service.pdf.work import Completed, Judgement, Limits, Look, LookOrder, Prepared
 from tests.fuzz.havoc import havoc
 from tests.fuzz.target import Target
 from tests.support import hostile_pdf, raw_pdf
@@ -105,7 +105,9 @@ def seeds() -> list[bytes]:
     return [*files, raw_pdf.document(raw_pdf.one_page()), *hostile_pdf.ACTIVE.values()]
 
 
-_SHAPE: Final[dict[Verb, Any]] = {Verb.LOOK: Look, Verb.JUDGE: tuple[Judgement, ...]}
+_SHAPE: Final[dict[Verb, Any]] = {
+    Verb.LOOK: Look, Verb.JUDGE: tuple[Judgement, ...], Verb.PREPARE: Prepared, Verb.COMPLETE: Completed,
+}
 _MEMORY: Final = os.memfd_create("document")
 orders._allow_cpu = lambda seconds: None    # the limit of a process's life; here it is the campaign's to set
 TARGET: Final = Target(run, seeds, mutate, largest=24_000, short=60)

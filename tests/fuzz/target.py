@@ -40,11 +40,13 @@ class Place:
 
 TARGETS: Final[Mapping[str, Place]] = {
     "pdf-intake": Place("tests.fuzz.pdf_intake", ("signing_service.pdf", "pyhanko.pdf_utils")),
+    "signing": Place("tests.fuzz.signing", ("signing_service.pdf", "signing_service.der")),
     "cms": Place("tests.fuzz.cms", ("signing_service.pdf", "pyhanko.sign.validation", "pyhanko.sign.general",
                                     "pyhanko_certvalidator", "asn1crypto")),
     "timestamp-request": Place("tests.fuzz.timestamp_request", ("signing_service.front.tsa", "asn1crypto")),
     "timestamp-answer": Place("tests.fuzz.timestamp_answer", (
-        "signing_service.front.authorities", "signing_service.timestamp_check", "signing_service.chains",
+        "signing_service.front.authorities", "signing_service.timestamp_check", "signing_service.timestamp_reading",
+        "signing_service.der", "signing_service.chains",
         "asn1crypto")),
     "csr": Place("tests.fuzz.csr", ("signing_service.cli.development_ca", "cryptography")),
     "certificates": Place("tests.fuzz.certificates", ("signing_service.certificates", "cryptography")),

@@ -11,6 +11,7 @@ from typing import Final
 
 from asn1crypto import cms
 
+from signing_service import timestamp_check
 from signing_service.front.authorities import granted
 from signing_service.timestamp_check import Demand, TokenRejected, check
 from tests.fuzz import der
@@ -26,6 +27,7 @@ def run(data: bytes) -> str:
     except TokenRejected as refused:
         return refused.message
     assert _content(token) in MADE
+    assert timestamp_check._check(token, DEMAND, moment()) == proven  # what was read directly, by the library
     assert (proven.policy, abs(proven.time - moment()) < timedelta(minutes=2)) == (POLICY, True)
     return "believed"
 
