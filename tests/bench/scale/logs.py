@@ -147,7 +147,7 @@ def _started(database: str, size: int, service: Service) -> Iterator[Figure]:
         begun = time.perf_counter()
         for name in ("signer", "jobs", "front0"):
             service.run(name)
-        until(lambda: is_well(service.directory / "sign.sock"), 60, "the signer is well")
+        until(lambda: is_well(service.directory / "sign.sock"), 180, "the signer is well")
         signer = time.perf_counter() - begun
         service.await_ready()
         ready = time.perf_counter() - begun

@@ -61,7 +61,7 @@ class Nodes(Served):
             self.run(f"{name}{node}")
 
     def await_node(self, node: int) -> None:
-        until(lambda: _answers(self.at("/readyz", node)), 60, f"node {node} is ready")
+        until(lambda: _answers(self.at("/readyz", node)), 180, f"node {node} is ready")
 
     def kill_node(self, node: int) -> None:
         """All at once, with their pdf workers."""

@@ -84,7 +84,7 @@ def start_of_signer(service: Service) -> float:
     """Seconds from its start until it says that all it needs is well; then it is killed."""
     begun = time.perf_counter()
     running = service.run("signer")
-    until(lambda: is_well(service.directory / "sign.sock"), 60, "the signer is well")
+    until(lambda: is_well(service.directory / "sign.sock"), 180, "the signer is well")
     taken = time.perf_counter() - begun
     running.kill()
     del service.running["signer"]
