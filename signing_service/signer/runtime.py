@@ -53,6 +53,7 @@ class Lease:
     """Until when the others believe that we are alive. Nothing is signed after it."""
 
     until: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    beating: Lock = field(default_factory=Lock)
 
 
 @dataclass
