@@ -61,9 +61,10 @@ class Story:
 
     def calls(self, victim: str) -> list[str]:
         """What the victim calls during a signing in which nobody dies."""
-        runs = []
+        runs: list[list[str]] = []
         for _ in range(CLEAN_RUNS):
             assert self.dies(victim, 0) is None
+            assert self.service.state(self.told[-1].request) == "signed"
             board = self.service.everyone if victim == EVERYONE else self.service.boards[victim]
             runs.append(board.seen())
         return sorted(runs, key=len)[CLEAN_RUNS // 2]
