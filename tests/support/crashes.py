@@ -51,6 +51,7 @@ class Story:
     def __init__(self, service: Mortal, people: list[Person]) -> None:
         self.service = service
         self.told: list[Told] = []
+        self.refusals: Counter[str] = Counter()
         self._people = itertools.cycle([Signer(each) for each in people])
         self._numbers = itertools.count(1)
 
@@ -74,7 +75,7 @@ class Story:
         request = self._submits() if victim in ("signer", "jobs") else None
         self.begin(victim, call)
         request = request or self._submits()
-        if request is not None:
+        if request is not None:  # a signer or jobs that died meanwhile are no reason not to try
             self._confirms(request, front=1 if victim == "jobs" else 0)
         board = self.service.everyone if victim == EVERYONE else self.service.boards[victim]
         until(lambda: board.struck or self._is_over(request), what=f"{victim} died, or the signing was over")
@@ -88,13 +89,23 @@ class Story:
             self.service.revive()
         return struck
 
+    def signs(self) -> None:
+        """One signing in which nobody is meant to die."""
+        request = self._submits()
+        assert request is not None
+        self._confirms(request, front=0)
+        until(lambda: self._is_over(request), what="the signing is over")
+
     def _submits(self) -> str | None:
-        """None where the front died meanwhile: then nobody was told anything."""
-        with contextlib.suppress(httpx.HTTPError):
-            content = PLAN.read_bytes() + b"%% %d\n" % next(self._numbers)
-            request = self.service.submits(self._signer().person, content, level="B-T")
-            self.told.append(Told(request, confirmed=False))
-            return request
+        """None where the front died meanwhile, or the document was refused because its worker did."""
+        content = PLAN.read_bytes() + b"%% %d\n" % next(self._numbers)
+        form = self.service.submission(self._signer().person, level="B-T")
+        with contextlib.suppress(httpx.HTTPError), self.service.http() as http:
+            answer = http.post("/api/v1/signing-requests", data=form, files={"file": ("a.pdf", content)})
+            if answer.status_code == 201:
+                self.told.append(Told(str(answer.json()["id"]), confirmed=False))
+                return self.told[-1].request
+            self.refusals[str(answer.json()["code"])] += 1
         return None
 
     def _confirms(self, request: str, front: int) -> None:
@@ -140,7 +151,8 @@ class Story:
         self._nothing_is_lost()
         states = self._everything_is_explained()
         figures = ground_truth.joined(service.spy_logs, service.db).figures
-        return {"requests": dict(states), "acknowledged": len(self.told), "lost": 0, "unrecorded": 0, "double": 0,
+        return {"requests": dict(states), "acknowledged": len(self.told),
+                "refused": dict(self.refusals), "lost": 0, "unrecorded": 0, "double": 0,
                 "signatures": figures["signatures"], "outcomes": figures["outcomes"]}
 
     def _states(self) -> set[str]:
