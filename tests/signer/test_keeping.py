@@ -7,6 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, insert, select, update
@@ -139,11 +140,36 @@ def test_an_intent_of_a_living_signer_is_left_to_it(city: City, device: MemoryDe
     assert reconcile.reconcile(city.rt) == 1
 
 
-def test_a_signer_whose_lease_has_ended_does_not_ask_the_device(city: City, device: MemoryDevice) -> None:
+def test_a_signer_whose_lease_has_ended_counts_no_code_and_goes_on_with_the_next_beat(
+    city: City, device: MemoryDevice,
+) -> None:
     official = city.official()
     request = city.submitted(official)
     city.clock.forward(60)
-    made = len(device.signatures)
+    made, asked = len(device.signatures), city.confirmation(official, [request])
+    refused = city.confirmations([asked])[0]
+    assert isinstance(refused, Unavailable)
+    assert refused.code == "lease"
+    assert (city.state_of(request), len(device.signatures)) == ("pending", made)
+    leases.beat(city.rt)
+    answer = city.confirmations([asked])[0]  # the same code: nobody looked at it
+    assert isinstance(answer, m.Confirmed)
+    assert answer.lines[0].outcome == "done"
+
+
+def test_a_lease_that_ends_after_the_intents_does_not_ask_the_device(
+    city: City, device: MemoryDevice, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    official = city.official()
+    request = city.submitted(official)
+    city.next_code()
+    made, intend = len(device.signatures), city.confirmations._intend
+
+    def late(cases: list[Any]) -> None:
+        intend(cases)
+        city.rt.lease.until = city.clock.at
+
+    monkeypatch.setattr(city.confirmations, "_intend", late)
     answer = city.confirmations([city.confirmation(official, [request])])[0]
     assert isinstance(answer, m.Confirmed)
     assert answer.lines[0].outcome == "failed"
