@@ -77,7 +77,7 @@ def test_a_module_that_crashes_costs_a_signer_and_no_more(tmp_path: Path) -> Non
     crashes = [("C_Sign:1", signal.SIGSEGV)]  # RSA: after the device has signed with a person's key
     if campaign.FULL:
         crashes += [(function, number) for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL)
-                    for function in ("C_Sign:1", "C_SignInit", "C_Sign", "C_UnwrapKey", "C_OpenSession", "C_Sign:251")]
+                    for function in ("C_Sign:1", "C_SignInit", "C_Sign", "C_UnwrapKey")]
     told = in_child_for(LONG, crashed, tmp_path, crashes)
     check(told)
     assert told.outages[f"C_Sign:1 {signal.SIGSEGV.name}"].answers[0].code == "signer-away"

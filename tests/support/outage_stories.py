@@ -125,7 +125,8 @@ def lost_replies(directory: Path, at: list[float], losses: list[Loss]) -> Told:
     with _kept(directory) as (remote, kept):
         proxy = LossyProxy(path, remote.socket)
         people = kept.officials(300 if not at else 4 + 4 * len(at) * len(losses))
-        kept.start({"P11_KIT_SERVER_ADDRESS": f"unix:path={path}"})
+        through = {"P11_KIT_SERVER_ADDRESS": f"unix:path={path}"}
+        kept.start(through)
         told.calls = min(_calls(kept, proxy, people) for _ in range(2))
         numbers = [1 + round(each * (told.calls - 1)) for each in at] or list(range(1, told.calls + 1))
         for number, loss in ((number, loss) for loss in losses for number in numbers):
@@ -133,7 +134,10 @@ def lost_replies(directory: Path, at: list[float], losses: list[Loss]) -> Told:
             told.losses[f"{loss} {number}"] = kept.confirms(next(people))
             proxy.lose_nothing()
             told.outages[f"{loss} {number}"] = Outage(
-                [told.losses[f"{loss} {number}"]], [], kept.signs_again(people, BACK))
+                [told.losses[f"{loss} {number}"]], [], kept.signs_again(people, BACK), loss is Loss.SILENCE)
+            if loss is Loss.SILENCE:  # a supervisor of its own each: they grow slow with every death
+                kept.stop()
+                kept.start(through)
         told.lost = proxy.lost
         proxy.close()
         return told.joined(kept, remote.log)
