@@ -23,6 +23,7 @@ from tests.faults.test_long_bombs import registered, resident, token_of
 from tests.support import campaign
 from tests.support.asking import Answer, Line, Lines, Load, counted, form, in_ms, p99, read_head
 from tests.support.city import Person
+from tests.support.probing import from_elsewhere
 from tests.support.service import PLAN, Service, until
 
 HALF_OPEN, DRIBBLING, HUGE, SLOW_READERS = 2_000, 600, 12, 300
@@ -128,21 +129,15 @@ class Seen:
         assert self.peak - self.before <= GROWTH
 
 
-async def _fresh(door: Door, path: str, **headers: str) -> Answer:
-    async with Line("127.0.0.1", door.port) as line:
-        return await line.asks("GET", path, connection="close", **headers)
-
-
 async def _attacked(door: Door, attack: Callable[[asyncio.Event], Awaitable[None]], seconds: float = SECONDS) -> Seen:
     """Run an attack, and look at the front from outside until it is over."""
     seen, over = Seen(before=door.memory), asyncio.Event()
-    await seen.quiet.keeps(10, 10, lambda: _fresh(door, "/healthz"))
-    attacking = asyncio.create_task(attack(over))  # type: ignore[arg-type]  # every attack is a coroutine
+    seen.quiet = (await from_elsewhere(door.port, 10, door.tokens[0]))["health"]
+    attacking = asyncio.ensure_future(attack(over))
     watching = asyncio.create_task(_watch(door, seen))
     await asyncio.sleep(1)
-    await asyncio.gather(
-        seen.health.keeps(10, seconds, lambda: _fresh(door, "/healthz")),
-        seen.work.keeps(5, seconds, lambda: _fresh(door, "/api/v1/signing-requests?limit=5", **door.authorization())))
+    found = await from_elsewhere(door.port, seconds, door.tokens[0])
+    seen.health, seen.work = found["health"], found["work"]
     over.set()
     await attacking
     watching.cancel()
@@ -319,15 +314,14 @@ def test_five_times_as_much_as_it_can_do(
 ) -> None:
     async def story() -> tuple[float, float, Load, Load, int, int]:
         capacity = max([await _capacity(door, call, at_once, 15) for _ in range(2)])
-        over, health, before = Load(), Load(), door.memory
+        over, before = Load(), door.memory
         lines = Lines("127.0.0.1", door.port)
         begun = time.perf_counter()
-        await asyncio.gather(
-            over.keeps(TIMES * capacity, SECONDS, lambda: call(door, lines)),
-            health.keeps(10, SECONDS, lambda: _fresh(door, "/healthz")))
+        looking = asyncio.create_task(from_elsewhere(door.port, SECONDS, door.tokens[0]))
+        await over.keeps(TIMES * capacity, SECONDS, lambda: call(door, lines))
         lasted = time.perf_counter() - begun
         lines.hang_up()
-        return capacity, lasted, over, health, before, door.memory
+        return capacity, lasted, over, (await looking)["health"], before, door.memory
 
     capacity, lasted, over, health, before, after = asyncio.run(story())
     goodput = len(over.taken(200, 201)) / lasted
