@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 16   # for chores, batches and acts: a hung device must not keep the lease's beat from having one
 AT_ONCE_FOR_THE_FRONT, MOST_FOR_THE_FRONT = 3, 64  # sign-ins, tickets, phones: at once, and waiting
+MOST_HUNG_OPENINGS, OPENING_PAUSE = 2, 2.0  # seconds between two tries
 HOPELESS = 75  # exit code (EX_TEMPFAIL): the device hangs in too many threads; only a new process helps
 # Seconds between rounds of house-keeping.
 EVERY = {"lease": 3.0, "sequence": 0.25, "reconcile": 2.0, "device": 1.0, "clock": 2.0}
@@ -203,8 +205,7 @@ class Signer:
     @staticmethod
     def _end_if_hopeless(rt: Runtime) -> None:
         if rt.device.hopeless:
-            log.critical("too many calls hang in the device; this process ends and must be replaced")
-            os._exit(HOPELESS)  # the hung threads cannot be ended in any other way
+            _end_hopeless()
 
     async def _every(self, chore: str, work: Callable[[Runtime], object]) -> None:
         while not self._stopping.is_set():
@@ -239,16 +240,26 @@ async def serve(settings: SignerSettings) -> int:
     return 0
 
 
+def _end_hopeless() -> None:
+    log.critical("too many calls hang in the device; this process ends and must be replaced")
+    os._exit(HOPELESS)  # the hung threads cannot be ended in any other way
+
+
 async def _opened(settings: SignerSettings, stopping: asyncio.Event) -> Runtime | None:
+    hung = 0
     while not stopping.is_set():
+        begun = time.monotonic()
         try:
             return await asyncio.to_thread(_open, settings)
         except PinRejected:
             raise  # never tried again by itself: tokens lock after a few wrong PINs
         except (DeviceError, SigningError) as error:
             log.warning("waiting for device and database: %s", error)
+            hung = hung + 1 if time.monotonic() - begun >= settings.device_deadline else 0
+            if hung >= MOST_HUNG_OPENINGS:  # the first still holds the module: whoever comes after waits for it
+                _end_hopeless()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), 2)
+                await asyncio.wait_for(stopping.wait(), OPENING_PAUSE)
     return None
 
 

@@ -7,16 +7,20 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from hsm.errors import DeviceUnavailable
 from signing_service.errors import Invalid, NotAuthorized, SigningError, Unavailable
+from signing_service.signer import process
 from signing_service.signer.process import Signer
+from signing_service.signer.runtime import Runtime
+from signing_service.signer.settings import SignerSettings
 from signing_service.wire import messages as m
 from signing_service.wire.client import HEADER, SignerClient, ask_once, frame
-from tests.support.city import City
+from tests.support.city import City, settings
 from tests.support.memory_device import MemoryDevice
 
 Story = Callable[[Signer, SignerClient], Awaitable[None]]
@@ -210,3 +214,29 @@ def test_a_signer_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     asyncio.run(story())
     with pytest.raises(Unavailable, match="running"):
         ask_once(tmp_path / "nobody.sock", m.Health(), m.HealthReport)
+
+
+def test_a_device_whose_opening_hangs_for_good_has_the_process_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread that hangs in C_Initialize holds the module; only a new process gets past it."""
+    passed, tried, ended = [0.0], [], asyncio.Event()
+
+    def hangs(asked: SignerSettings) -> Runtime:
+        tried.append(asked)
+        passed[0] += 20.0 if len(tried) != 2 else 0.1  # once it is refused at once: then it did not hang
+        raise DeviceUnavailable("no answer")
+
+    def ends() -> None:
+        ended.set()
+
+    async def story() -> None:
+        waiting = asyncio.create_task(process._opened(settings("sqlite://", tmp_path), ended))
+        await asyncio.wait_for(waiting, 60)
+
+    monkeypatch.setattr(process, "_open", hangs)
+    monkeypatch.setattr(process, "_end_hopeless", ends)
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: passed[0]))
+    monkeypatch.setattr(process, "OPENING_PAUSE", 0.0)
+    asyncio.run(story())
+    assert len(tried) == 4
