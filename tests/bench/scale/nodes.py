@@ -124,9 +124,9 @@ def measure(directory: Path) -> Iterator[Figure]:
 def _under_load(service: Nodes, people: list[Person], told: Told) -> float:
     """Everybody signs one document; half way through a node dies. Returns that moment."""
     tokens = [service.token(node) for node in (0, 1)]
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        numbers = itertools.count()
-        work = [threads.submit(_sign, service, tokens, who, next(numbers), told) for who in people]
+    with ThreadPoolExecutor(AT_ONCE) as threads, httpx.Client(timeout=30) as http:
+        work = [threads.submit(_sign, _Client(http, service, tokens, number % 2), who, number, told)
+                for number, who in enumerate(people)]
         until(lambda: len(told.moments) >= PEOPLE // 2, 600, "half of the documents are signed")
         service.kill_node(0)
         killed = time.perf_counter()
@@ -135,9 +135,8 @@ def _under_load(service: Nodes, people: list[Person], told: Told) -> float:
     return killed
 
 
-def _sign(service: Nodes, tokens: list[str], who: Person, number: int, told: Told) -> None:
+def _sign(client: _Client, who: Person, number: int, told: Told) -> None:
     """As a client that knows both nodes: begin at one, go to the other where it does not answer."""
-    client = _Client(service, tokens, number % 2)
     request = client.submits(who, number)
     with told.lock:
         told.acknowledged.append(request)
@@ -157,6 +156,7 @@ def _sign(service: Nodes, tokens: list[str], who: Person, number: int, told: Tol
 
 @dataclass
 class _Client:
+    http: httpx.Client
     service: Nodes
     tokens: list[str]
     node: int
@@ -182,7 +182,7 @@ class _Client:
     def _ask(self, method: str, path: str, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response | None:
         """None, and the other node from now on, where nobody answers."""
         try:
-            return httpx.request(method, self.service.at(path, self.node), timeout=30, headers={
+            return self.http.request(method, self.service.at(path, self.node), headers={
                 "Authorization": f"Bearer {self.tokens[self.node]}"} | (headers or {}), **more)
         except httpx.HTTPError:
             self.node = 1 - self.node
