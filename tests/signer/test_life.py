@@ -123,10 +123,13 @@ class Life(RuleBasedStateMachine):
         with suppress(SigningError):
             self.city.tries(m.Unlock(self.people[who].id))
 
-    @rule(fault=st.sampled_from(sorted(FAULTS)))
-    def device_fails(self, fault: str) -> None:
+    @rule(fault=st.sampled_from(sorted(FAULTS)), who=st.integers(0, 1), how_many=st.integers(0, 3))
+    def device_fails(self, fault: str, who: int, how_many: int) -> None:
+        """While somebody confirms, or, with nobody, at whatever comes next."""
         self.done["faults of the device"] += 1
         FAULTS[fault](self.device)
+        if how_many:
+            self.submit_and_confirm(who, how_many)
 
     @rule(seconds=st.sampled_from([1, 16, 31, 61, 1000, -1, -60]), is_alive=st.booleans())
     def time_passes(self, seconds: int, is_alive: bool) -> None:
