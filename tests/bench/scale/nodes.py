@@ -87,13 +87,15 @@ class Told:
     acknowledged: list[str] = field(default_factory=list)   # submissions
     ended: dict[str, str] = field(default_factory=dict)     # request: the state that a client was told
     moments: list[float] = field(default_factory=list)      # of signed documents
+    late: set[float] = field(default_factory=set)           # those of them whose first submission died
     taken: list[float] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock)
 
-    def says(self, request: str, state: str, begun: float) -> None:
+    def says(self, request: str, state: str, begun: float, *, was_late: bool) -> None:
         with self.lock:
             self.ended[request] = state
             self.moments.append(time.perf_counter())
+            self.late |= {self.moments[-1]} if was_late else set()
             self.taken.append(time.perf_counter() - begun)
 
 
@@ -112,7 +114,8 @@ def measure(directory: Path) -> Iterator[Figure]:
         told = Told()
         killed = _under_load(service, people, told)
         lost, unknown = _judged(service, told)
-        yield from _figures(told, killed, f"{lost} lost, 0 double, {unknown} of unknown outcome")
+        yield from _figures(told, killed, f"{lost} lost, 0 double, {unknown} of unknown outcome, "
+                                        f"{len(told.late)} under another key")
         begun = time.perf_counter()
         service.start_node(0)
         service.await_node(0)
@@ -138,7 +141,9 @@ def _under_load(service: Nodes, people: list[Person], told: Told) -> float:
 
 def _sign(client: _Client, who: Person, number: int, told: Told) -> None:
     """As a client that knows both nodes: begin at one, go to the other where it does not answer."""
+    arrived = time.perf_counter()
     request = client.submits(who, number)
+    was_late = time.perf_counter() - arrived > GIVEN_UP
     with told.lock:
         told.acknowledged.append(request)
     begun = time.perf_counter()
@@ -152,7 +157,7 @@ def _sign(client: _Client, who: Person, number: int, told: Told) -> None:
             client.confirms(request, who)
         else:
             time.sleep(0.1)
-    told.says(request, state, begun)
+    told.says(request, state, begun, was_late=was_late)
 
 
 @dataclass
@@ -218,10 +223,10 @@ def _judged(service: Nodes, told: Told) -> tuple[int, int]:
 def _figures(told: Told, killed: float, became: str) -> Iterator[Figure]:
     before = [each for each in told.moments if each < killed]
     after = sorted(each for each in told.moments if each >= killed)
-    others = [each for each in after if each < killed + GIVEN_UP / 2]  # those who wait for a dead call come later
-    longest = max(later - earlier for earlier, later in itertools.pairwise([killed, *others]))
+    others = [each for each in after if each not in told.late]  # who waited for a dead call is told apart
+    longest = max((later - earlier for earlier, later in itertools.pairwise([killed, *others])), default=float("inf"))
     yield figure("nodes-before", f"two nodes, PostgreSQL, one code each, {AT_ONCE} at once", len(before),
                  max(before) - min(before), told.taken[:len(before)])
-    yield figure("nodes-after", f"one of them killed: {became}", len(after), max(after) - killed,
+    yield figure("nodes-after", f"one of them killed: {became}", len(others), max([killed + 1, *others]) - killed,
                  told.taken[len(before):])
     yield figure("nodes-pause", "the longest time without a signed document after that", 1, longest, [longest])
