@@ -13,6 +13,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import httpx
@@ -20,6 +21,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import FlakyStrategyDefinition
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.transport import Response
@@ -37,7 +39,7 @@ from tests.support import campaign
 from tests.support.city import Person
 from tests.support.world import FORM, Client, Stage, World, plan, told
 
-SCENARIOS, STEPS = campaign.rounds(4, 300), campaign.rounds(8, 12)
+SCENARIOS, STEPS = campaign.rounds(4, 80), campaign.rounds(8, 12)
 ALONE = campaign.rounds(2, 60)      # calls of each operation on its own
 CHECKS: Final[list[Any]] = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
@@ -62,11 +64,17 @@ class Drawn:
         self.clients: dict[Role, Client] = {role: world.client(role) for role in Role}
         self.described: Any = told(world.asks("GET", "/api/v1/openapi.json"), 200)
         self.answers: Counter[tuple[str, int]] = Counter()
-        self._numbers = itertools.count()
+        self.scenarios = self._step = 0
+        self._marks = itertools.count()
+
+    def begins(self) -> None:
+        """A scenario, of which each step is helped as it would be if it were told again."""
+        self.scenarios, self._step = self.scenarios + 1, 0
 
     def helps(self, case: Case) -> None:
         """What nobody can draw: a document that is a PDF, a person who is there, a code of this minute."""
-        number, name = next(self._numbers), operation_of(case)
+        self._step += 1
+        number, name = self._step, operation_of(case)
         if number % AS_IT_IS == 0:
             return
         if name == "timestamp":
@@ -74,7 +82,7 @@ class Drawn:
         if not isinstance(case.body, dict):
             return
         if name in ("submit", "dry_run", "find_document"):
-            case.body["file"] = plan(f"number {number}")
+            case.body["file"] = self._plan()
         if name in ("submit", "dry_run"):
             case.body = {**case.body, **FORM, "signatory": self.person.id, "level": ("B-B", "B-T")[number % 2],
                          "secrecy": "none"}
@@ -82,10 +90,13 @@ class Drawn:
                 case.body.pop(field, None)
         case.headers.clear()  # an Idempotency-Key that was drawn names one call, and this is another
         if name == "create_batch":
-            made = [self.clients[Role.SUBMITTER].submits(self.person, plan(f"{number} {each}")) for each in range(2)]
+            made = [self.clients[Role.SUBMITTER].submits(self.person, self._plan()) for _ in range(2)]
             case.body = {"signing_requests": [each["id"] for each in made]}
         if name in ("confirm", "confirm_batch"):
             case.body["code"] = self.world.fresh_code(self.person)
+
+    def _plan(self) -> bytes:
+        return plan(f"number {next(self._marks)}")  # no two in a batch may be the same
 
     def asks(self, case: Case) -> httpx.Response:
         name = operation_of(case)
@@ -109,7 +120,7 @@ def operation_of(case: Case) -> str:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawn]:
     stage = Stage(tmp_path_factory.mktemp("stage"))
-    with World.open(stage, tmp_path_factory.mktemp("drawn")) as world:
+    with World.open(stage, tmp_path_factory.mktemp("drawn"), token_seconds=86_400) as world:
         yield Drawn(world)
         world.check()
     stage.close()
@@ -131,6 +142,9 @@ def schema_of(drawn: Drawn, names: list[str]) -> Any:
 
 def machine_of(drawn: Drawn, names: list[str]) -> type[APIStateMachine]:
     class Calls(schema_of(drawn, names).as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            drawn.begins()
+
         def before_call(self, case: Case) -> None:
             drawn.helps(case)
 
@@ -166,12 +180,18 @@ def test_a_call_on_its_own_is_answered_as_described(drawn: Drawn, name: str) -> 
 
 @pytest.mark.parametrize("names", [ONE_REQUEST, BATCHES, OTHERS], ids=["a request", "batches", "the others"])
 def test_whatever_follows_on_whatever_is_answered_as_described(drawn: Drawn, names: list[str]) -> None:
-    machine_of(drawn, names).run(settings=settings(QUIET, max_examples=SCENARIOS, stateful_step_count=STEPS))
+    machine, until = machine_of(drawn, names), drawn.scenarios + SCENARIOS
+    while drawn.scenarios < until:
+        # A world remembers: a call that led on in one scenario may lead nowhere in the next, and then nothing more can
+        # be drawn as it was before. That says nothing about the answers.
+        with suppress(FlakyStrategyDefinition):
+            machine.run(settings=settings(
+                QUIET, max_examples=until - drawn.scenarios, stateful_step_count=STEPS))
 
 
 def test_the_calls_came_as_far_as_signed_documents(drawn: Drawn) -> None:
     reached = {f"{name} {status}": count for (name, status), count in sorted(drawn.answers.items())}
-    campaign.proven("schemathesis", scenarios=3 * SCENARIOS, calls=sum(drawn.answers.values()),
+    campaign.proven("schemathesis", scenarios=drawn.scenarios, calls=sum(drawn.answers.values()),
                     server_errors=sum(count for (_, status), count in drawn.answers.items() if status >= 500),
                     answers=reached)
     assert set(FAR) <= set(drawn.answers), json.dumps(reached)
