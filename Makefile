@@ -25,7 +25,7 @@ FOR_BENCH := $(FOR_TESTS) javac:default-jdk-headless /usr/share/java/pdfbox2.jar
 	/usr/share/java/bcpkix.jar:libbcpkix-java
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check lint coverage bench crash faults screenshots pictures clean
+.PHONY: help setup demo run test check lint coverage bench scale crash faults fuzz screenshots pictures clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,18 +71,29 @@ coverage: $(READY) ## Which lines the tests run through: counting them takes hal
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
 
-bench: $(READY) ## How fast it is, and what each part costs
-	@.ci/install-missing $(FOR_TESTS)
+bench: $(READY) ## How fast it is, beside PDFBox and pyHanko on the same device and files; its aims, met or missed
+	@.ci/install-missing $(FOR_BENCH)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench
 
-crash: $(READY) ## Kill it between all its steps, on both databases: nothing lost, nothing signed twice
+scale: $(READY) ## 100,000 signatories, five million entries, two nodes of which one dies (25 GB in /tmp)
 	@.ci/install-missing $(FOR_TESTS)
-	@$(BIN)/python -m pytest -q tests/crash
+	@PYTHONPATH=. $(BIN)/python -m tests.bench.scale
 
-faults: $(READY) ## Take the device away, break it, and attack the log 100,000 times (some ten minutes)
+crash: $(READY) ## Kill it in the place of each call that others can see, on both databases: hours
 	@.ci/install-missing $(FOR_TESTS)
-	@SIGNING_LOG_CAMPAIGN=91200 $(BIN)/python -m pytest -q -n $(WORKERS) tests/hsm/test_faults.py \
-		tests/hsm/test_deadline.py tests/signer/test_process.py tests/tlog/test_campaign.py
+	@SIGNING_CAMPAIGN=full $(BIN)/python -m pytest -q -p no:schemathesis tests/crash tests/conformance/test_device_log.py
+
+faults: $(READY) ## Take device, disk, database and clock away, attack door, log and documents: hours
+	@.ci/install-missing $(FOR_TESTS)
+	@SIGNING_CAMPAIGN=full SIGNING_LOG_CAMPAIGN=91200 $(BIN)/python -m pytest -q -p no:schemathesis tests/faults \
+		tests/hsm/test_faults.py tests/hsm/test_deadline.py tests/hsm/test_outages.py tests/hsm/test_codes.py \
+		tests/hsm/test_flips.py tests/hsm/test_load.py tests/hsm/test_modules.py tests/hsm/test_contract.py \
+		tests/signer/test_process.py tests/signer/test_life.py tests/signer/test_phone_life.py \
+		tests/tlog/test_campaign.py tests/pdf/test_finished.py tests/pdf/test_stock_cms.py tests/pdf/test_direct.py
+
+fuzz: $(READY) ## Ten minutes of coverage-guided fuzzing for everything that parses
+	@.ci/install-missing $(FOR_TESTS)
+	@for target in $$($(BIN)/python -m tests.fuzz --list); do $(BIN)/python -m tests.fuzz $$target --seconds 600; done
 
 screenshots: $(READY) ## Every page and state on one sheet, as the browser's tests see them: var/screenshots
 	@.ci/install-missing $(FOR_TESTS)
