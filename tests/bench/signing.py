@@ -55,10 +55,12 @@ class _Load:
             yield [self._city.confirmation(who, [self._submitted(who)]) for who in self._officials[:count]]
 
     def batches(self, count: int) -> Iterator[list[m.Confirm]]:
+        """Batches of so many people, of others in the next round: nobody signs more than a day permits."""
+        people = itertools.cycle(self._officials)
         while True:
             self._city.next_code()
             yield [self._city.confirmation(who, [self._submitted(who) for _ in range(BATCH)])
-                   for who in self._officials[:count]]
+                   for who in itertools.islice(people, count)]
 
     def _submitted(self, who: Person) -> str:
         return self._city.submitted(who, str(next(self._numbers)).encode())
@@ -83,5 +85,5 @@ class _Load:
             answers = self._city.confirmations(some[at:at + together])
             taken.append(time.perf_counter() - begun)
             assert all(isinstance(each, m.Confirmed) and all(line.outcome == "done" for line in each.lines)
-                       for each in answers), answers
+                       for each in answers), answers[0]
         return taken
