@@ -13,8 +13,16 @@ SKIPPED = ("[vvar", "[vsyscall]", "[vdso]")  # the kernel's own, not always read
 
 def family(pid: int) -> list[int]:
     """The process and everything it started that still runs."""
-    children = [int(each) for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()]
+    children = [int(each) for path in Path(f"/proc/{pid}/task").glob("*/children") for each in children_of(path.parent)]
     return [pid, *(each for child in children for each in family(child))]
+
+
+def children_of(task: Path) -> list[str]:
+    """What a thread (`/proc/PID/task/TID`) started. None of one that has ended since it was listed."""
+    try:
+        return (task / "children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def mapped_files(pid: int) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from signing_service.pdf import Limits, Pool
+from tests.support.memory import children_of
 
 _T = TypeVar("_T")
 DOCUMENTS = Path(__file__).parents[1] / "documents"
@@ -48,7 +49,7 @@ def drawer_pids() -> list[int]:
 
 
 def _children(module: bytes) -> list[int]:
-    children = [each for task in Path("/proc/self/task").iterdir() for each in (task / "children").read_text().split()]
+    children = [each for task in Path("/proc/self/task").iterdir() for each in children_of(task)]
     return [int(pid) for pid in children if module in _command(pid)]
 
 
@@ -78,7 +79,7 @@ def _any_left(pids: list[int]) -> bool:
 def _command(pid: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return b""
 
 
