@@ -185,7 +185,8 @@ class Device(Protocol):
         """Find the self-test key, sign with it, verify with another library. Raises DeviceError."""
 
     def recover(self) -> None:
-        """Reconnect if the connection was lost and prove it by a self-test; cheap when all is well."""
+        """Reconnect if the connection was lost and prove it by a self-test; where all is well, a signature that is
+        verified. What that costs does not grow with the keys that are loaded."""
 
     @property
     def hopeless(self) -> bool:

@@ -123,7 +123,7 @@ class Pkcs11Device:
         self._run(lambda link, session: link.self_test(session))
 
     def recover(self) -> None:
-        self.self_test()
+        self._run(lambda link, session: link.signs(session))
 
     def close(self) -> None:
         with self._connecting:

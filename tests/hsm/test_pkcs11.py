@@ -14,7 +14,7 @@ from hsm import DeviceSettings, keys, open_device
 from hsm.algorithms import Algorithm, KeyKind
 from hsm.device import Custody, KeyRef, ServiceKey
 from hsm.encodings import subject_public_key
-from hsm.errors import DeviceUnavailable, KeyNotFound, PinRejected, Unsupported
+from hsm.errors import DeviceError, DeviceUnavailable, KeyNotFound, PinRejected, Unsupported
 from hsm.link import Link
 from hsm.module import Login
 from hsm.token import Pkcs11Device
@@ -195,6 +195,26 @@ def test_a_device_that_cannot_be_opened_says_why(name: str) -> None:
     settings: DeviceSettings = replace(softhsm.settings(), **changes)  # type: ignore[arg-type]  # a table of both kinds
     with pytest.raises(kind, match=words):
         open_device(settings)
+
+
+def test_whether_the_device_is_well_is_asked_without_searching_among_the_resident_keys(
+        device: Pkcs11Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.self_test()
+    searches: list[object] = []
+    search = keys.find
+    monkeypatch.setattr(keys, "find", lambda *asked: searches.append(asked) or search(*asked))
+    device.recover()
+    assert not searches
+    device.self_test()
+    assert len(searches) == 1
+
+
+def test_a_self_test_key_whose_handle_is_worth_nothing_is_found_again(device: Pkcs11Device) -> None:
+    device.recover()
+    link_of(device)._tested = 999_999
+    with pytest.raises(DeviceError):
+        device.recover()
+    device.recover()
 
 
 def test_a_token_is_opened_by_its_uri() -> None:
