@@ -3,16 +3,16 @@
     SIGNING_CAMPAIGN=full python -m pytest -q tests/crash/test_every_call.py
 
 Every write, fsync, send and rename of front, signer and jobs is counted while one document is signed (`last_call.c`,
-held against strace), and then, for each of them, one document is signed by processes of which one dies in its place;
-of all processes together, a third of the calls. A pdf worker has no environment to load anything from: strace injects
-its kills. SIGNING_CRASH_SECONDS=n gives each victim so long on each database, in a drawn order; the figures say how far
-that went.
+held against strace), and then, for each of them, one document is signed by processes of which one dies in its place,
+or all together. A pdf worker has no environment to load anything from: strace injects its kills.
+
+Runs add up (`points`): SIGNING_CRASH_SECONDS=n gives each victim so long on each database, and the next run goes on
+with what is left. Nothing is left when a line says `"left": 0`.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import re
 import subprocess
 import time
@@ -24,14 +24,15 @@ from pathlib import Path
 import pytest
 
 from tests.support import campaign, databases, last_call
-from tests.support.crashes import EVERYONE, LEAVING, Story, crashes
+from tests.support.crashes import EVERYONE, HURRIED, LEAVING, Story, crashes
 from tests.support.mortal import Mortal
+from tests.support.points import Done, Points
 from tests.support.service import until
 from tests.support.signing_load import crowd
 
 WITHIN = float(os.environ.get("SIGNING_CRASH_SECONDS", "inf"))
-EACH = {"signer": 1, "front0": 1, "jobs": 1, EVERYONE: 3}
-PEOPLE = 150
+VICTIMS = ("signer", "front0", EVERYONE, "jobs")
+PEOPLE = 100
 TRACED = ",".join(last_call.CALLS)
 WORKERS_CALLS = ("write", "fsync", "sendto", "rename")
 LINE = re.compile(r"^(\d+) +(\w+)\((\d*)<?([^>]*)")
@@ -41,9 +42,10 @@ LINE = re.compile(r"^(\d+) +(\w+)\((\d*)<?([^>]*)")
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     directory = tmp_path_factory.mktemp("mortal")
     url = databases.sqlite(directory) if request.param == "sqlite" else databases.postgresql()
-    service = Mortal(directory, url, fronts=2, told={"front1": LEAVING})
+    service = Mortal(directory, url, fronts=2, told={"front1": LEAVING, "jobs": HURRIED})
     people = crowd(service.city, PEOPLE)
     service.start()
+    service.running.pop("front1").end()  # only jobs are left anything by a front
     yield Story(service, people)
     service.close()
 
@@ -52,14 +54,16 @@ def database_of(story: Story) -> str:
     return "sqlite" if story.service.db.is_sqlite else "postgresql"
 
 
-@pytest.mark.parametrize("victim", EACH)
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_a_kill_in_the_place_of_each_call_loses_nothing_and_signs_nothing_twice(story: Story, victim: str) -> None:
-    calls = story.calls(victim)
-    chosen = list(range(1, len(calls) + 1, EACH[victim]))
-    random.Random(victim).shuffle(chosen)  # what is cut short has been everywhere
-    done = crashes(story, victim, chosen, calls, WITHIN)
-    assert done.struck.total() > done.missed  # a signing in which less went on beside it needs fewer
-    campaign.proven(f"crash-{victim}-{database_of(story)}", calls_chosen=len(chosen), **done.figures, **story.settle())
+    if victim == "jobs":
+        story.service.run("front1")
+        story.service.await_ready(1)
+    points = Points.of(victim, database_of(story), lambda: story.calls(victim))
+    done = crashes(story, victim, points.left(), WITHIN)
+    points.add(done, story.settle())
+    assert len(points.struck) > sum(points.missed.values()) / 2  # in most lives there are as many calls
+    campaign.proven(f"crash-{victim}-{database_of(story)}", **points.figures)
 
 
 def test_strace_sees_no_call_that_is_not_counted(story: Story, tmp_path: Path) -> None:
@@ -84,28 +88,30 @@ def _named(trace: Path) -> set[str]:
 
 
 def test_a_worker_killed_at_each_of_its_calls_costs_nobody_a_signature(story: Story, tmp_path: Path) -> None:
-    began, kills, missed = time.monotonic(), Counter[str](), 0
-    most = _most_calls(story, tmp_path / "clean")
-    for call, number in [(call, number) for call, count in most.items() for number in range(1, count + 1)]:
+    points = Points.of("worker", database_of(story), lambda: _calls_of_a_worker(story, tmp_path / "clean"))
+    done, began = Done(), time.monotonic()
+    for number in points.left():
         if time.monotonic() > began + WITHIN:
             break
-        if _worker_dies(story, call, number, tmp_path / "kills"):
-            kills[call] += 1
+        call, place = points.calls[number - 1].split()
+        if _worker_dies(story, call, int(place), tmp_path / "kills"):
+            done.struck[number] = call
         else:
-            missed += 1
-    assert kills.total() > 0
-    campaign.proven(f"crash-worker-{database_of(story)}", calls_of_a_worker=most, kills=kills.total(),
-                    kinds_killed_at=dict(kills), not_reached=missed, seconds=round(time.monotonic() - began),
-                    **story.settle())
+            done.missed.append(number)
+    done.seconds = time.monotonic() - began
+    points.add(done, story.settle())
+    assert points.struck
+    campaign.proven(f"crash-worker-{database_of(story)}", **points.figures)
 
 
-def _most_calls(story: Story, trace: Path) -> dict[str, int]:
-    """How often one worker makes each call, at the most, during a signing."""
+def _calls_of_a_worker(story: Story, trace: Path) -> list[str]:
+    """`write 3`: its third. As many of each as one worker makes, at the most, during a signing."""
     with _traced(_workers(story), trace, f"trace={TRACED}"):
         story.signs()
     lines = Counter((each[1], each[2]) for line in trace.read_text().splitlines() if (each := LINE.match(line)))
-    return {call: max((count for (_, name), count in lines.items() if name == call), default=0)
+    most = {call: max((count for (_, name), count in lines.items() if name == call), default=0)
             for call in WORKERS_CALLS}
+    return [f"{call} {number}" for call, count in most.items() for number in range(1, count + 1)]
 
 
 def _worker_dies(story: Story, call: str, number: int, trace: Path) -> bool:
@@ -119,11 +125,7 @@ def _worker_dies(story: Story, call: str, number: int, trace: Path) -> bool:
 
 
 def _workers(story: Story) -> list[int]:
-    """Those of the front that look at, prepare and complete documents."""
-    front = story.service.running["front0"].process.pid
-    told = subprocess.run(["pgrep", "-P", str(front), "-f", "signing_service.pdf.child"],
-                          capture_output=True, text=True, check=False)
-    return [int(each) for each in told.stdout.split()]
+    return story.service.workers("front0")
 
 
 @contextmanager

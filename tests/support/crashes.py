@@ -5,8 +5,9 @@
     struck = story.dies("signer", 17)             # the call that was not made; None where it needed fewer
     story.settle()                                # everything is explained: 0 lost, 0 unrecorded, 0 double
 
-A signing is: submitted, confirmed, finished, its entries in the tree. The processes that live are kept; the dead are
-started again, as their supervisor would.
+A signing is: submitted, confirmed, finished, its entries in the tree. The processes that live are kept, as are the
+database, the token and the people; the dead are started again, as their supervisor would. After each crash everybody
+answers again; what became of each request is looked at by `settle`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 from sqlalchemy import select, update
@@ -26,12 +28,14 @@ from signing_service.db.tables import intent, job_lease, signing_request
 from tests.support import ground_truth
 from tests.support.city import Person
 from tests.support.mortal import Mortal
+from tests.support.points import Done, less
 from tests.support.service import PLAN, until
 from tests.support.signing_load import Signer
 
 EVERYONE = "everyone"
 CLEAN_RUNS = 3   # of which the middle one tells how many calls there are: the longest has more of what goes on anyhow
 LEAVING = {"KILLING_LEAVES": "signing_service.delivery:finish"}  # for a front that dies before each finish
+HURRIED = {"KILLING_GRACE": "0.5"}  # for jobs that take at once what it left
 # What may become of a request, by the outcome of its intent (None: there is none).
 EXPLAINED = {None: {"pending"}, "done": {"signed"}, "failed": {"failed"}, "unknown-outcome": {"failed"}}
 ENDED = ("pending", "signed", "failed")
@@ -52,6 +56,7 @@ class Story:
         self.service = service
         self.told: list[Told] = []
         self.refusals: Counter[str] = Counter()
+        self._settled: dict[str, Any] = {}
         self._people = itertools.cycle([Signer(each) for each in people])
         self._numbers = itertools.count(1)
 
@@ -138,8 +143,11 @@ class Story:
 
     # ---------------------------------------------------------------------------------------------- what must hold
 
-    def settle(self) -> dict[str, object]:
-        """Wait until nothing is under way, and look at everything. Raises AssertionError for what cannot be."""
+    def settle(self) -> dict[str, Any]:
+        """Wait until nothing is under way, and look at everything. Raises AssertionError for what cannot be.
+
+        The figures are of what was added since the last time.
+        """
         service = self.service
         for board in (service.everyone, *service.boards.values()):
             board.disarm()
@@ -151,9 +159,11 @@ class Story:
         self._nothing_is_lost()
         states = self._everything_is_explained()
         figures = ground_truth.joined(service.spy_logs, service.db).figures
-        return {"requests": dict(states), "acknowledged": len(self.told),
-                "refused": dict(self.refusals), "lost": 0, "unrecorded": 0, "double": 0,
-                "signatures": figures["signatures"], "outcomes": figures["outcomes"]}
+        found = {"requests": dict(states), "acknowledged": len(self.told),
+                 "refused": dict(self.refusals), "lost": 0, "unrecorded": 0, "double": 0,
+                 "signatures": figures["signatures"], "outcomes": figures["outcomes"]}
+        before, self._settled = self._settled, found
+        return less(found, before)
 
     def _states(self) -> set[str]:
         with self.service.db.read() as tx:
@@ -177,33 +187,16 @@ class Story:
         return Counter(f"{row.state} ({row.outcome or 'no intent'})" for row in rows)
 
 
-@dataclass
-class Campaign:
-    """Crashes of one victim, counted."""
-
-    victim: str
-    calls: list[str]
-    struck: Counter[str]
-    missed: int = 0
-    seconds: float = 0.0
-
-    @property
-    def figures(self) -> dict[str, object]:
-        return {"calls_between_request_and_answer": len(self.calls), "kinds_of_call": len(set(self.calls)),
-                "kills": self.struck.total(), "kinds_killed_at": dict(self.struck), "not_reached": self.missed,
-                "seconds_each": round(self.seconds / max(1, self.struck.total() + self.missed), 2)}
-
-
-def crashes(story: Story, victim: str, chosen: list[int], calls: list[str], within: float = math.inf) -> Campaign:
+def crashes(story: Story, victim: str, chosen: list[int], within: float = math.inf) -> Done:
     """One signing for each chosen call; none is begun after so many seconds."""
-    done, began = Campaign(victim, calls, Counter()), time.monotonic()
+    done, began = Done(), time.monotonic()
     for call in chosen:
         if time.monotonic() > began + within:
             break
         struck = story.dies(victim, call)
         if struck is None:
-            done.missed += 1
+            done.missed.append(call)
         else:
-            done.struck[struck] += 1
+            done.struck[call] = struck
     done.seconds = time.monotonic() - began
     return done

@@ -1,10 +1,12 @@
-"""Our processes, forked from one that has imported everything: a killed one is back in a fraction of a second.
+"""Our processes, forked from one that has prepared everything: a killed one is back in a fraction of a second.
 
     hatchery = Hatchery({"PATH": ..., "PYTHONPATH": ...})
     process = hatchery.hatch(["signer"], environment, log, armed)    # as `killing` runs it; like a Popen
+    hatchery.workers(process.pid)                                    # a front's pdf workers, forked as well (`nursery`)
     hatchery.close()                                                 # whoever is left is killed
 
-What is forked has imported modules, and has neither threads nor files, sockets or a device yet.
+What is forked has imported modules, read the signatures of all commands and compiled the screens, and has neither
+threads nor files, sockets or a device yet.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ import sys
 import traceback
 from pathlib import Path
 
+from tests.support import nursery
+
 PARTS = ("signing_service.cli.main", "signing_service.cli.web", "signing_service.signer.process",
          "signing_service.front.jobs", "signing_service.front.runtime", "signing_service.front.app",
-         "tests.support.killing")
+         "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg", "uvicorn.server",
+         "uvicorn.protocols.http.h11_impl", "tests.support.killing", *nursery.PARTS)
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -65,18 +70,24 @@ class Hatched:
 class Hatchery:
     """The process that forks; it ends, and all of its own with it, when we do."""
 
-    def __init__(self, environment: dict[str, str], cwd: Path) -> None:
-        self._parent = subprocess.Popen([sys.executable, "-m", "tests.support.hatchery"], cwd=cwd, env=environment,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, environment: dict[str, str], cwd: Path, directory: Path) -> None:
+        self._nursery = directory / "nursery.sock"
+        self._parent = subprocess.Popen([sys.executable, "-m", "tests.support.hatchery", str(self._nursery)], cwd=cwd,
+                                        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def hatch(self, command: list[str], environment: dict[str, str], log: Path, armed: Path, group: int = 0) -> Hatched:
         """Into the process group `group`, or one of its own."""
         assert self._parent.stdin is not None
         assert self._parent.stdout is not None
-        order = {"command": command, "environment": environment, "log": str(log), "armed": str(armed), "group": group}
+        order = {"command": command, "environment": environment | {"KILLING_NURSERY": str(self._nursery)},
+                 "log": str(log), "armed": str(armed), "group": group}
         self._parent.stdin.write(json.dumps(order).encode() + b"\n")
         self._parent.stdin.flush()
         return Hatched(int(self._parent.stdout.readline()))
+
+    def workers(self, front: int) -> list[int]:
+        """The process ids of those of this front that look at, prepare and complete documents."""
+        return nursery.workers(self._nursery, front)
 
     def close(self) -> None:
         self._parent.communicate()
@@ -87,14 +98,40 @@ def main() -> None:
 
     for part in PARTS:
         importlib.import_module(part)
+    _prepare()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they must not stay as zombies
-    hatched = []
+    hatched = [_nurse(sys.argv[1])]
     for line in sys.stdin:
         hatched.append(_fork(json.loads(line)))
         print(hatched[-1], flush=True)
     for pid in hatched:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _prepare() -> None:
+    """What each of them would do again at its start, and what no crash can change."""
+    import gc
+
+    from signing_service.cli import main as commands
+    from signing_service.front.web import pages
+
+    commands._command()
+    pages.warm()
+    gc.collect()
+    gc.freeze()  # the pages of memory stay shared
+
+
+def _nurse(path: str) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setpgid(0, 0)
+    try:
+        nursery.nurse(path)
+    finally:
+        os._exit(70)
 
 
 def _fork(order: dict[str, object]) -> int:

@@ -6,6 +6,8 @@ A step is `before:` or `after:` a function of STEPS. When the file ARMED names i
 sends itself SIGKILL: no handler runs, nothing is flushed.
 
 KILLING_LEAVES names a coroutine function that this process never does, as if it always died before it; it lives on.
+KILLING_NURSERY is where its pdf workers come from (`nursery`). KILLING_GRACE is how many seconds jobs leave a signed
+request to the front that confirmed it.
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from tests.support import nursery
 
 STEPS = {
     "signer": (
@@ -50,6 +55,10 @@ def main(armed: str, *command: str) -> None:
         _patch(name, lambda original, name=name: _killing(original, name, Path(armed)))
     if left := os.environ.get("KILLING_LEAVES"):
         _patch(left, lambda _original: _left)
+    if place := os.environ.get("KILLING_NURSERY"):
+        nursery.adopt(place)
+    if grace := os.environ.get("KILLING_GRACE"):
+        _patch("signing_service.front.jobs:GRACE", lambda _original: timedelta(seconds=float(grace)))
     from signing_service.cli.main import main as run
 
     sys.argv = ["signing-service", *command]
@@ -60,7 +69,7 @@ async def _left(*_args: object, **_more: object) -> bool:
     return False
 
 
-def _patch(name: str, changed: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+def _patch(name: str, changed: Callable[[Any], Any]) -> None:
     module, _, path = name.partition(":")
     *outer, function = path.split(".")
     place: Any = importlib.import_module(module)

@@ -35,7 +35,7 @@ class Mortal(Service):
         self.boards = {name: Board(directory / f"{name}.board") for name in names}
         self.everyone = Board(directory / "everyone.board")
         self._hatchery = Hatchery({"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default",
-                                   "LD_PRELOAD": str(compiled(directory))}, ROOT)
+                                   "LD_PRELOAD": str(compiled(directory))}, ROOT, directory)
         self._group = 0
 
     def run(self, name: str) -> Running:
@@ -66,6 +66,10 @@ class Mortal(Service):
             if name.startswith("front"):
                 self.await_ready(int(name.removeprefix("front")))
         return dead
+
+    def workers(self, front: str) -> list[int]:
+        """The process ids of those that look at, prepare and complete documents for this front."""
+        return self._hatchery.workers(self.running[front].process.pid)
 
     def _signer_answers(self) -> bool:
         try:
