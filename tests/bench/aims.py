@@ -93,8 +93,11 @@ LIMITS = (  # part of a figure's name, of which moment, and the most that it may
 
 
 def _grown(large: Figure, known: dict[str, Figure]) -> list[Verdict]:
-    """The p99 of a signature where there are 100,000 signatories, against that where there are 10."""
-    small = known.get(large.name.replace("-100000", "-10"))
+    """The p99 of a signature where there are 100,000 signatories, against that where there are 10.
+
+    Whose key is not in the device any more is held against those whose key always is.
+    """
+    small = known.get(large.name.replace("-100000", "-10").replace("-first-", "-signature-"))
     if large.name.endswith("-100000") and "-start-" not in large.name and small is not None:
         ratio = large.p99_ms / small.p99_ms
         return [Verdict(f"p99, {large.what}, to one of 10", "<= 1.20x", f"{ratio:.2f}x", ratio <= 1.2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.bench import aims, figures
 from tests.bench.figures import Figure, Memory
-from tests.support import campaign
+from tests.support import campaign, long_log
 
 ROOT = Path(__file__).parents[2]
 PARTS = "device,signer,stock,pdfbox,http,memory" if campaign.FULL else "device,signer"
@@ -46,6 +47,17 @@ def test_what_was_not_measured_is_not_judged() -> None:
 def test_a_signature_among_many_is_held_against_one_among_few() -> None:
     told = [fast("sqlite-signature-10", 1, 10.0), fast("sqlite-signature-100000", 1, 12.1)]
     assert [each.met for each in aims.of_scale(told)] == [False]
+
+
+def test_whose_key_is_not_in_the_device_is_held_against_those_whose_key_always_is() -> None:
+    told = [fast("sqlite-signature-10", 1, 10.0), fast("sqlite-first-10", 1, 15.0),
+            fast("sqlite-first-100000", 1, 12.1)]
+    assert [each.met for each in aims.of_scale(told)] == [False]
+
+
+def test_each_of_five_million_entries_has_its_time() -> None:
+    at = long_log._life(random.Random(1), 624_999, 625_000).at
+    assert long_log.BEGINS < at < long_log.BEGINS + long_log.SPAN
 
 
 def test_half_of_them_are_faster_than_the_median_and_one_in_a_hundred_slower_than_the_99th() -> None:

@@ -145,7 +145,7 @@ def _lives(seed: int, requests: int) -> Iterator[_Life]:
 
 def _life(chance: random.Random, number: int, requests: int) -> _Life:
     is_rare = number == requests // 2
-    at = BEGINS + SPAN * number / requests
+    at = BEGINS + SPAN * (number / requests)  # the other way round five years times a million are too many days
     who = min(int(chance.expovariate(1 / 300)), 1_998)  # a few sign very much, most sign little
     kind = chance.choice(TYPES)
     row = {
