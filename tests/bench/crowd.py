@@ -16,9 +16,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
+from cryptography import x509
 from sqlalchemy import insert
 
 from hsm.algorithms import KeyKind
@@ -101,6 +103,11 @@ def _key(city: City, ref: KeyRef, owner: str) -> dict[str, Any]:
     return row | {"mac": mac_of(city.rt.device, "key", row)}
 
 
+@lru_cache(maxsize=1)  # those who never sign share one
+def _serial(certificate: bytes) -> str:
+    return f"{x509.load_der_x509_certificate(certificate).serial_number:x}"
+
+
 def _credential(city: City, signatory_id: str, credential_id: str, held: dict[str, Any],
                 certificate: bytes) -> dict[str, Any]:
     at = city.clock.at
@@ -108,8 +115,8 @@ def _credential(city: City, signatory_id: str, credential_id: str, held: dict[st
            "key_id": held["id"], "key_kind": held["kind"], "algorithm": ALGORITHM[held["kind"]], "custody": "wrapped",
            "state": "active", "reason": None, "certificate": certificate,
            "chain": city.ca.root, "not_before": at - timedelta(days=1), "not_after": at + timedelta(days=300),
-           "serial": None, "fingerprint": sha256(certificate).hexdigest(), "replaces": None, "created_at": at,
-           "version": 1}
+           "serial": _serial(certificate), "fingerprint": sha256(certificate).hexdigest(), "replaces": None,
+           "created_at": at, "version": 1}
     return row | {"mac": mac_of(city.rt.device, "credential", row)}
 
 

@@ -19,13 +19,24 @@ Part = Callable[[Path], Iterable[Told]]
 
 def options(program: str, told: str, parts: list[str], quick: Collection[str] = ()) -> set[str]:
     """Which parts are asked for: all, or in a quick run those of `quick`."""
-    asking = argparse.ArgumentParser(prog=program, description=told.splitlines()[0])
-    asking.add_argument("--only", default="", help=f"some of {','.join(parts)}")
-    asking.add_argument("--quick", action="store_true", help="a little of each, to see that it runs")
-    asked = set(filter(None, asking.parse_args().only.split(",")))
-    if unknown := asked - set(parts):
-        asking.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
-    return asked or set(quick if QUICK and quick else parts)
+    parser = asking(program, told, parts)
+    return asked(parser, parser.parse_args(), parts, quick)
+
+
+def asking(program: str, told: str, parts: list[str]) -> argparse.ArgumentParser:
+    """Options of every bench."""
+    parser = argparse.ArgumentParser(prog=program, description=told.splitlines()[0])
+    parser.add_argument("--only", default="", help=f"some of {','.join(parts)}")
+    parser.add_argument("--quick", action="store_true", help="a little of each, to see that it runs")
+    return parser
+
+
+def asked(parser: argparse.ArgumentParser, told: argparse.Namespace, parts: list[str],
+          quick: Collection[str] = ()) -> set[str]:
+    named = set(filter(None, told.only.split(",")))
+    if unknown := named - set(parts):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    return named or set(quick if QUICK and quick else parts)
 
 
 def is_whole(asked: set[str], parts: Collection[str]) -> bool:

@@ -39,6 +39,7 @@ from signing_service.db.tables import (
     entry,
     intent,
     key,
+    operator,
     signature,
     signing_request,
 )
@@ -151,6 +152,17 @@ class City:
                 created_at=clock.at))
             self.client: str = tx.execute(select(client.c.id)).scalar_one()
         self.acts(m.ActivatePolicy("default", policy_text))
+
+    @classmethod
+    def found(cls, rt: Runtime, clock: Clock) -> City:
+        """The city that somebody else made in this database. Nobody knows its operator's codes any more."""
+        city = cls.__new__(cls)
+        city.rt, city.clock, city.desk, city.confirmations = rt, clock, Desk(rt), Confirmations(rt, 2)
+        city.browser, city.ca = secrets.token_hex(32), TestCa(clock.at)
+        with rt.db.read() as tx:
+            city.operator = Person(tx.execute(select(operator.c.id)).scalar_one(), "")
+            city.client = tx.execute(select(client.c.id).where(client.c.name == "QLVB")).scalar_one()
+        return city
 
     def resumed(self, rt: Runtime, clock: Clock) -> City:
         """The same city with another signer, on a copy of its database."""

@@ -2,7 +2,7 @@
 
     url = postgres.fresh_database()      # the cluster starts with the first call and goes away with the process
 
-Each xdist worker has one. It cannot run as root, so as root it runs as the user `postgres`.
+Each xdist worker has one. It cannot run as root, so as root it runs as the user `postgres`. `keep` has it stay.
 """
 
 from __future__ import annotations
@@ -81,21 +81,32 @@ def available() -> bool:
     return _binaries() is not None and (os.geteuid() != 0 or shutil.which("setpriv") is not None)
 
 
+_kept: list[Path] = []
+
+
+def keep(directory: Path) -> None:
+    """The durable cluster of this process is the one in this directory, and stays there. Before it is asked for."""
+    _kept.append(directory)
+
+
 @cache
 def cluster(*, durable: bool = False) -> Cluster:
     """This process's cluster. `durable` ones keep fsync on, for tests that pull the plug."""
     binaries = _binaries()
     if binaries is None:
         raise RuntimeError("PostgreSQL is not installed")
-    made = Cluster(Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), binaries, durable)
+    is_kept = durable and bool(_kept)
+    made = Cluster(_kept[0] if is_kept else Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), binaries, durable)
+    made.directory.mkdir(exist_ok=True)
     if os.geteuid() == 0:
         shutil.chown(made.directory, OWNER, OWNER)
-    subprocess.run(
-        [*_as_owner(), str(binaries / "initdb"), "-D", str(made.data), "-U", OWNER, "-A", "trust", "-E", "UTF8",
-         "--locale", "C.UTF-8", "--no-sync"],
-        check=True, stdout=subprocess.DEVNULL, cwd="/",
-    )
-    atexit.register(_remove, made)
+    if not made.data.exists():
+        subprocess.run(
+            [*_as_owner(), str(binaries / "initdb"), "-D", str(made.data), "-U", OWNER, "-A", "trust", "-E", "UTF8",
+             "--locale", "C.UTF-8", "--no-sync"],
+            check=True, stdout=subprocess.DEVNULL, cwd="/",
+        )
+    atexit.register(Cluster.stop if is_kept else _remove, made)
     made.start()
     return made
 
@@ -111,6 +122,24 @@ def fresh_database(*, durable: bool = False, like: str | None = None) -> str:
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{model}"')
     return server.url(name)
+
+
+def database(name: str) -> str:
+    """The url of a database that stays in a kept cluster, empty where it was not there; what others left half-way or
+    took for themselves is gone."""
+    server = cluster(durable=True)
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        names = {row[0] for row in connection.execute("SELECT datname FROM pg_database")}
+        if name not in names:
+            connection.execute(f'CREATE DATABASE "{name}"')
+    return server.url(name)
+
+
+def drop(*urls: str) -> None:
+    """Remove databases of the durable cluster, whoever is still connected."""
+    with psycopg.connect(cluster(durable=True).url("postgres"), autocommit=True) as connection:
+        for url in urls:
+            connection.execute(f'DROP DATABASE IF EXISTS "{urlsplit(url).path.removeprefix("/")}" WITH (FORCE)')
 
 
 def renamed(url: str) -> str:

@@ -3,7 +3,7 @@
 SoftHSM reads SOFTHSM2_CONF when it is initialised, so that a process has one directory of tokens: `settings()`
 makes it once, with two tokens in it ("tests" and "other", for keys of another device). `device()` is the one
 open device of the process, shared by the tests that do not break it. A test that does opens its own in a
-subprocess.
+subprocess. What was wrapped by a token is worth something only with it: `keep` has it stay.
 """
 
 from __future__ import annotations
@@ -27,9 +27,19 @@ def provisioned(directory: Path) -> DeviceSettings:
     return spying.spied(provision(directory, "tests", PIN, SO_PIN))
 
 
+_kept: list[Path] = []
+
+
+def keep(directory: Path) -> None:
+    """The token of this process is the one in this directory, and stays there. Before it is asked for."""
+    _kept.append(directory)
+
+
 @cache
 def settings() -> DeviceSettings:
-    """The token of this process; removed when the process ends."""
+    """The token of this process; removed when the process ends, unless it is to be kept."""
+    if _kept:
+        return provisioned(_kept[0])
     directory = Path(tempfile.mkdtemp(prefix="softhsm-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     made = provisioned(directory)

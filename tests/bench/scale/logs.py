@@ -1,13 +1,10 @@
-"""A log of one and of five million entries: appending, searching, proving, starting, against one that just began."""
+"""A log of five million entries: appending, searching, proving, starting, against one that just began."""
 
 from __future__ import annotations
 
 import random
-import shutil
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 from sqlalchemy import select
@@ -23,57 +20,45 @@ from tests.bench import crowd, paper, searching
 from tests.bench.figures import Figure, figure, quantile
 from tests.bench.http_load import Load
 from tests.bench.over_http import confirming
+from tests.bench.scale.kept import Kept, databases
 from tests.bench.scale.people import is_well
 from tests.bench.served import Served
 from tests.bench.short import less
-from tests.support import long_log, postgres
+from tests.support import postgres
 from tests.support.city import Person
 from tests.support.long_log import Sown
 from tests.support.service import Service, until
 
-SIZES = (0, less(1_000_000, 4_000), less(5_000_000, 8_000))
+SIZES = (0, less(5_000_000, 8_000))
 ENTRIES = less(10_000, 200)     # appended
 TOGETHER = 20                   # of one transaction
 PROOFS = less(300, 10)
 SIGNED = less(50, 3)            # over HTTP
 
 
-def measure(directory: Path) -> Iterator[Figure]:
+def measure(kept: Kept, directory: Path) -> Iterator[Figure]:
     for size in SIZES:
-        yield from _of_size(directory / str(size), size)
+        kept.make_logs(size)
+        for name in databases():
+            yield from _of_size(kept, directory / f"{name}-{size}", name, size)
 
 
-def _of_size(directory: Path, size: int) -> Iterator[Figure]:
-    directory.mkdir()
-    services = dict(_services(directory))
+def _of_size(kept: Kept, directory: Path, name: str, size: int) -> Iterator[Figure]:
+    service, sown = kept.log(name, size) if size else (_new(directory, name), None)
     try:
-        sown = _sown({name: service.url for name, service in services.items()}, size) if size else {}
-        for name, service in services.items():
-            if size:
-                long_log.seal(service.city.rt, sown[name])
-            yield from _appended(name, size, service.city.rt)
-            yield from _proven(name, size, service.city.rt)
-            if size == SIZES[-1]:
-                yield _searched(name, service.url, sown[name])
-            yield from _started(name, size, service)
+        yield from _appended(name, size, service.city.rt)
+        yield from _proven(name, size, service.city.rt)
+        if sown is not None:
+            yield _searched(name, service.url, sown)
+        yield from _started(name, size, service)
     finally:
-        for service in services.values():
-            service.close()
-        shutil.rmtree(directory)
+        service.close()
 
 
-def _services(directory: Path) -> Iterator[tuple[str, Service]]:
-    for name in ("sqlite", *(["postgresql"] if postgres.available() else [])):
-        place = directory / name
-        place.mkdir()
-        url = f"sqlite:///{place / 'signing.db'}" if name == "sqlite" else postgres.fresh_database(durable=True)
-        yield name, Served(place, url)
-
-
-def _sown(urls: dict[str, str], size: int) -> dict[str, Sown]:
-    """On both databases at once, each in a process of its own."""
-    with ProcessPoolExecutor(len(urls), mp_context=get_context("spawn")) as processes:
-        return dict(zip(urls, processes.map(long_log.sow, urls.values(), [size] * len(urls)), strict=True))
+def _new(directory: Path, name: str) -> Service:
+    directory.mkdir()
+    url = f"sqlite:///{directory / 'signing.db'}" if name == "sqlite" else postgres.fresh_database(durable=True)
+    return Served(directory, url)
 
 
 def _appended(database: str, size: int, rt: Runtime) -> Iterator[Figure]:
@@ -143,6 +128,7 @@ def _searched(database: str, url: str, sown: Sown) -> Figure:
 def _started(database: str, size: int, service: Service) -> Iterator[Figure]:
     """Signer, jobs and front: until they are ready; then all are killed at once, and started again."""
     officials = crowd.move_in(service.city, SIGNED)
+    leases.release(service.city.rt)
     for how in ("start", "restart"):
         begun = time.perf_counter()
         for name in ("signer", "jobs", "front0"):

@@ -26,6 +26,7 @@ from signing_service.db.tables import entry, intent, signing_request
 from signing_service.tlog import tree
 from tests.bench import crowd, paper
 from tests.bench.figures import Figure, figure
+from tests.bench.scale.kept import Kept
 from tests.bench.served import Served
 from tests.bench.short import less
 from tests.support import postgres
@@ -99,7 +100,7 @@ class Told:
             self.taken.append(time.perf_counter() - begun)
 
 
-def measure(directory: Path) -> Iterator[Figure]:
+def measure(_kept: Kept, directory: Path) -> Iterator[Figure]:
     """Nothing where there is no PostgreSQL."""
     if not postgres.available():
         print("nodes: left out, PostgreSQL is not installed")
