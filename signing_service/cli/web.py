@@ -9,7 +9,7 @@ import socket
 import uvicorn
 
 from signing_service.front.app import create_app
-from signing_service.front.patience import MOST_OWING, PatientProtocol
+from signing_service.front.patience import MOST_OWING, PatientProtocol, hold_little
 from signing_service.front.runtime import open_runtime
 from signing_service.front.settings import FrontSettings
 from signing_service.front.web import pages
@@ -22,6 +22,7 @@ DESCRIPTORS = 65_536  # as many connections, files and pipes as we could ever us
 async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
     """Until SIGTERM or SIGINT; what is under way then is ended first."""
     pages.warm()
+    hold_little(listener)
     PatientProtocol.most_owing = min(MOST_OWING, _take_descriptors() // 2)
     async with open_runtime(settings) as rt:
         app = create_app(rt)

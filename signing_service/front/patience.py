@@ -9,14 +9,23 @@ limits (`limits.Bounds`).
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of its headers
-TAKING_SECONDS = 30.0  # for the next 48 KiB of an answer: the fewest that a connection takes before it counts as stuck
+TAKING_SECONDS = 30.0  # for the rest of what was written: a piece of a download at most
+MOST_WRITTEN = 16_384  # bytes of answers that wait in memory before whoever writes more has to wait itself. Above the
+                       # size of most answers: head and body leave together
 MOST_OWING = 8_192     # connections that owe us a request or the rest of one: 100 MB. With fewer, thousands that come
                        # back at once would push honest ones out before these have said a word
+MOST_UNSENT = 131_072  # bytes of one connection that wait in the kernel; its own measure is 2.5 MB and more
+
+
+def hold_little(listener: socket.socket) -> None:
+    """Those who are accepted from here take from us what they read, and little more in advance (tcp(7))."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
 
 
 class PatientProtocol(H11Protocol):
@@ -31,6 +40,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=MOST_WRITTEN)
         self._wait()
         self._owes()
 
