@@ -6,10 +6,13 @@ key of the *certificate*.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -21,6 +24,9 @@ _HASHES: dict[Digest, hashes.HashAlgorithm] = {
     Digest.SHA384: hashes.SHA384(),
     Digest.SHA512: hashes.SHA512(),
 }
+_DIGESTED = {digest: Prehashed(made) for digest, made in _HASHES.items()}
+_ECDSA = {digest: ec.ECDSA(made) for digest, made in _DIGESTED.items()}
+KEPT = 4096  # public keys that are read once: a batch is signed with one or few
 
 
 def holds(public_key: bytes, algorithm: Algorithm, digest: bytes, signature: bytes) -> bool:
@@ -57,14 +63,19 @@ def checkpoint_holds(key: CheckpointKey, message: bytes, signature: bytes) -> bo
 
 
 def _verify(public_key: bytes, algorithm: Algorithm, digest: bytes, signature: bytes) -> None:
-    public = load_der_public_key(public_key)
-    digested = Prehashed(_HASHES[algorithm.digest])
+    public = _read(public_key)
     if isinstance(public, ec.EllipticCurvePublicKey) and algorithm.padding is Padding.ECDSA:
-        public.verify(signature, digest, ec.ECDSA(digested))
+        public.verify(signature, digest, _ECDSA[algorithm.digest])
     elif isinstance(public, rsa.RSAPublicKey) and algorithm.padding is not Padding.ECDSA:
-        public.verify(signature, digest, rsa_padding(algorithm), digested)
+        public.verify(signature, digest, rsa_padding(algorithm), _DIGESTED[algorithm.digest])
     else:
         raise InvalidSignature
+
+
+@lru_cache(KEPT)
+def _read(public_key: bytes) -> PublicKeyTypes:
+    """The key itself, by all of its bytes."""
+    return load_der_public_key(public_key)
 
 
 def rsa_padding(algorithm: Algorithm) -> padding.PKCS1v15 | padding.PSS:

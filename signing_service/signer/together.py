@@ -18,6 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 # A refusal, or a row that cannot be read. An outage, or an entry that cannot be written, is neither and goes through.
 Unfit = SigningError | ValueError | TypeError
+POINT = "together"
 
 
 def together(
@@ -29,12 +30,17 @@ def together(
     """
     if not items:
         return []
+    tx.exec_driver_sql(f"SAVEPOINT {POINT}")  # begin_nested() says the same, and costs four times as much
     try:
-        with tx.begin_nested():
-            return work(items)
+        answers = work(items)
     except (SigningError, ValueError, TypeError) as error:
+        tx.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {POINT}")
+        tx.exec_driver_sql(f"RELEASE SAVEPOINT {POINT}")
         if len(items) == 1:
             return [refused(items[0], error)]
+    else:
+        tx.exec_driver_sql(f"RELEASE SAVEPOINT {POINT}")
+        return answers
     middle = len(items) // 2
     return [answer for half in (items[:middle], items[middle:])
             for answer in together(tx, half, work, refused=refused)]

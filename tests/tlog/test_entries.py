@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from enum import IntEnum
 from typing import Any
 
 import pytest
@@ -78,6 +79,29 @@ def test_reading_and_writing_again_gives_the_same_bytes(body: dict[str, Any]) ->
     text = canonical(body)
     assert parse(text) == json.loads(text) == body
     assert canonical(parse(text)) == text
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5))
+@settings(deadline=None, max_examples=200)
+def test_it_is_what_the_standard_library_writes_with_acting_characters_escaped(body: dict[str, Any]) -> None:
+    written = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    escaped = "".join(f"\\u{ord(each):04x}" if ord(each) in ACTING else each for each in written)
+    assert canonical(body) == escaped.encode()
+
+
+class Number(IntEnum):
+    """A number of somebody's own kind."""
+
+    ONE = 1
+
+
+class Own(str):
+    """Text of somebody's own kind."""
+
+
+def test_text_and_numbers_of_ones_own_kind_are_written_like_any_other() -> None:
+    assert canonical({Own("b"): Own("x"), "a": [Own("\x7f"), Number.ONE]}) == \
+        canonical({"b": "x", "a": ["\x7f", 1]})
 
 
 @given(st.dictionaries(st.text(), json_values, max_size=5))
