@@ -31,6 +31,13 @@ def chromium(stage: LiveStage) -> Iterator[Chromium]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def square(stage: LiveStage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """One town for all of a file that leaves nothing behind which another test looks at."""
+    with Town.open(stage, tmp_path_factory.mktemp("square")) as made:
+        yield made
+
+
 @pytest.fixture
 def town(stage: LiveStage, tmp_path: Path) -> Iterator[Town]:
     with Town.open(stage, tmp_path) as made:

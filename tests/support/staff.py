@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.world import World
 
 PASSWORD = "ba con mèo ngủ trưa"
-# Real ones are slow on purpose. These cost nothing; a test of `test_accounts.py` signs in under the real ones.
+# Real ones are slow on purpose. These cost nothing; a test of `test_passwords.py` signs in under the real ones.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, hash_len=32, salt_len=16, type=Type.ID)
 HASHED, NOBODY = CHEAP.hash(PASSWORD), CHEAP.hash("nobody has this password")
 TOKEN = re.compile(r'name="csrf" value="([0-9a-f]{64})"')
