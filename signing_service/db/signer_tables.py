@@ -28,6 +28,7 @@ signatory = Table(
     Column("reference", String(100), unique=True),       # the personnel number in the city's own systems
     Column("state", String(20), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Index("ix_signatory_name", "name"),
 )
 
 operator = Table(
@@ -117,6 +118,7 @@ credential = Table(
     Column("version", Integer, nullable=False),
     Column("mac", LargeBinary, nullable=False),
     Index("ix_credential_signatory", "signatory_id", "state"),
+    Index("ix_credential_ends", "state", "not_after"),   # what ends soon; and keys that are still to be made
     Index("ix_credential_serial", "serial"),
     Index("ix_credential_fingerprint", "fingerprint"),
 )
