@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from signing_service.audit import Event, Fact, record
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import batch, signing_request
 from signing_service.errors import Invalid, NotFound, WrongState
 from signing_service.ids import draw, matching_code
@@ -110,19 +111,19 @@ def _get(rt: Runtime, who: Caller | Official, batch_id: str) -> Batch:
 def _read(tx: Connection, who: Caller | Official, batch_id: str) -> Batch:
     itself, members = _OFFICIALS if isinstance(who, Official) else _CLIENTS
     named = {"id": batch_id, "owner": owner_of(who)}
-    found = tx.execute(itself, named).first()
+    found = itself.first(tx, named)
     if found is None:
         raise NotFound("There is no such batch.")
-    rows = tx.execute(members, named).all()
+    rows = members.all(tx, named)
     return Batch(found.id, found.signatory_id, found.created_at, tuple(SigningRequest.of_row(row) for row in rows))
 
 
-def _those(owner: str) -> tuple[Select[Any], Select[Any]]:
-    """A batch by its id, and what is in it, where this column names their owner. Made once: that costs the most."""
+def _those(owner: str) -> tuple[Compiled, Compiled]:
+    """A batch by its id, and what is in it, where this column names their owner."""
     members = select(signing_request).where(
         signing_request.c.batch_id == bindparam("id"), signing_request.c[owner] == bindparam("owner"))
     itself = select(batch).where(batch.c.id == bindparam("id"), batch.c[owner] == bindparam("owner"))
-    return itself, members.order_by(signing_request.c.id)
+    return Compiled(itself), Compiled(members.order_by(signing_request.c.id))
 
 
 _CLIENTS, _OFFICIALS = _those("client_id"), _those("signatory_id")

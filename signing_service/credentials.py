@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from hsm.algorithms import Algorithm, KeyKind
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import credential
 from signing_service.errors import Invalid, NotFound, WrongState
 
@@ -83,17 +84,17 @@ def of_mapping(row: Mapping[Any, Any]) -> Credential:
     )
 
 
-_BY_ID = select(credential).where(credential.c.id == bindparam("id"))
-_PERSONAL = select(credential).where(
+_BY_ID = Compiled(select(credential).where(credential.c.id == bindparam("id")))
+_PERSONAL = Compiled(select(credential).where(
     credential.c.signatory_id == bindparam("signatory"), credential.c.kind == "personal",
-    credential.c.state == State.ACTIVE)
+    credential.c.state == State.ACTIVE))
 
 
 def find(tx: Connection, credential_id: str) -> Credential:
-    row = tx.execute(_BY_ID, {"id": credential_id}).first()
+    row = _BY_ID.first(tx, {"id": credential_id})
     if row is None:
         raise NotFound(f"There is no credential {credential_id!r}.")
-    return of_row(row)
+    return of_mapping(row._asdict())
 
 
 def choose(tx: Connection, signatory_id: str, named: str | None) -> Credential:
@@ -103,13 +104,13 @@ def choose(tx: Connection, signatory_id: str, named: str | None) -> Credential:
         if found.signatory_id != signatory_id:
             raise NotFound(f"The signatory has no credential {named!r}.")
         return found
-    rows = tx.execute(_PERSONAL, {"signatory": signatory_id}).all()
+    rows = _PERSONAL.all(tx, {"signatory": signatory_id})
     if not rows:
         raise WrongState("The signatory has no active personal credential.", code="no-active-credential")
     if len(rows) > 1:
         raise Invalid("The signatory has several active credentials: name one in `credential`.",
                       code="credential-ambiguous")
-    return of_row(rows[0])
+    return of_mapping(rows[0]._asdict())
 
 
 def split_der(data: bytes) -> tuple[bytes, ...]:

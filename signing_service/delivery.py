@@ -24,6 +24,7 @@ from hsm.algorithms import Algorithm
 from signing_service import credentials, metrics, timestamp_check
 from signing_service.audit import Event, Fact, record
 from signing_service.credentials import Credential
+from signing_service.db.compiled import Compiled, CompiledList
 from signing_service.db.inserting import insert_absent, on_both, unless_there
 from signing_service.db.tables import credential, document, intent, signature, signing_request, timestamp_token
 from signing_service.documents import Draft, Stored
@@ -50,18 +51,17 @@ LONGEST_PAUSE = timedelta(minutes=15)  # an authority that was away all night is
 FINISH_LIFETIME = timedelta(days=7)    # after the request's own expiry; a long holiday's outage must not end it
 
 
-# Statements are made once: making one costs five times as much as running it.
-_STATE = select(signing_request.c.state).where(signing_request.c.id == bindparam("id"))
-_FINISHING_ROWS = (
+_STATE = Compiled(select(signing_request.c.state).where(signing_request.c.id == bindparam("id")))
+_FINISHING_ROWS = CompiledList(lambda ids: (
     select(signing_request.c.id, signing_request.c.credential_id, signing_request.c.document_digest,
            signing_request.c.level, intent.c.to_sign, intent.c.algorithm, intent.c.tail_digest, signature.c.value,
            timestamp_token.c.authority, timestamp_token.c.token)
     .outerjoin(intent, intent.c.signing_request_id == signing_request.c.id)
     .outerjoin(signature, signature.c.intent_id == intent.c.id)
     .outerjoin(timestamp_token, timestamp_token.c.signing_request_id == signing_request.c.id)
-    .where(signing_request.c.id.in_(bindparam("ids", expanding=True)), signing_request.c.state == FINISHING)
-)
-_SIGN = (
+    .where(signing_request.c.id.in_(ids), signing_request.c.state == FINISHING)
+))
+_SIGN = Compiled(
     update(signing_request)
     .where(signing_request.c.id == bindparam("request"), signing_request.c.state == FINISHING)
     .values(state=SIGNED, signed_digest=bindparam("digest"), signed_size=bindparam("size"), ended_at=bindparam("now"),
@@ -71,7 +71,8 @@ _SIGN = (
 _AUTHORITIES = select(credential.c.certificate).where(
     credential.c.kind == "timestamp", credential.c.state == credentials.State.ACTIVE)
 _TOKENS = select(timestamp_token).where(timestamp_token.c.signing_request_id.in_(bindparam("ids", expanding=True)))
-_NAMED = on_both(document, lambda made: made.on_conflict_do_update(index_elements=["digest"], set_={"swept_at": None}))
+_NAMED = Compiled(
+    on_both(document, lambda made: made.on_conflict_do_update(index_elements=["digest"], set_={"swept_at": None})))
 _KEEP_TOKEN = unless_there(timestamp_token)
 
 
@@ -144,7 +145,7 @@ async def _complete(rt: Runtime, work: Unfinished) -> bool:
 def _unfinished(rt: Runtime, ids: Sequence[str]) -> list[Unfinished | SigningError | None]:
     """What is to be completed for each of these; None for what is not `finishing`."""
     with rt.db.read() as tx:
-        rows = {row.id: row for row in tx.execute(_FINISHING_ROWS, {"ids": list(ids)})}
+        rows = {row.id: row for row in _FINISHING_ROWS.all(tx, ids)}
         holders = {each: credentials.find(tx, each) for each in {row.credential_id for row in rows.values()}}
     return [_work_of(rt, rows[each], holders) if each in rows else None for each in ids]
 
@@ -165,10 +166,16 @@ def _work_of(rt: Runtime, row: Any, holders: Mapping[str, Credential]) -> Unfini
 
 def _is_signed(rt: Runtime, request_id: str) -> bool:
     with rt.db.read() as tx:
-        state = tx.execute(select(signing_request.c.state).where(signing_request.c.id == request_id)).scalar()
-    if state is None:
+        is_signed = _is_signed_in(tx, request_id)
+    if is_signed is None:
         raise NotFound(f"There is no signing request {request_id!r}.")
-    return bool(state == SIGNED)
+    return is_signed
+
+
+def _is_signed_in(tx: Connection, request_id: str) -> bool | None:
+    """None where there is no such request."""
+    row = _STATE.first(tx, {"id": request_id})
+    return None if row is None else bool(row.state == SIGNED)
 
 
 def _signed(rt: Runtime, made: Sequence[Made]) -> list[bool | SigningError]:
@@ -198,10 +205,10 @@ def _as_validated(rt: Runtime, made: Made) -> Draft | SigningError:
 
 def _move(tx: Connection, made: Made, stored: Draft, now: datetime) -> bool:
     """The one whose UPDATE moves the state writes the entry and the notification; all others find it done."""
-    row = tx.execute(_SIGN, {
-        "request": made.work.request_id, "digest": stored.digest, "size": stored.size, "now": now}).first()
+    row = _SIGN.first(tx, {
+        "request": made.work.request_id, "digest": stored.digest, "size": stored.size, "now": now})
     if row is None:
-        return tx.execute(_STATE, {"id": made.work.request_id}).scalar() == SIGNED
+        return _is_signed_in(tx, made.work.request_id) is True
     name_documents(tx, [stored], now)
     record(tx, now, _fact(Event.SIGNED, row, {
         "signed_digest": stored.digest, "size": stored.size, "level": made.work.order.level.value,
@@ -214,8 +221,8 @@ def _move(tx: Connection, made: Made, stored: Draft, now: datetime) -> bool:
 
 def name_documents(tx: Connection, stored: Sequence[Draft | Stored], now: datetime) -> None:
     """The rows of files that are durable. What was swept and came again is no longer swept."""
-    tx.execute(_NAMED[tx.dialect.name], [
-        {"digest": each.digest, "size": each.size, "created_at": now, "swept_at": None} for each in stored])
+    for each in stored:
+        _NAMED.run(tx, {"digest": each.digest, "size": each.size, "created_at": now, "swept_at": None})
 
 
 def postpone(rt: Runtime, request_id: str, error: str, now: datetime) -> None:

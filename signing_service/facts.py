@@ -14,9 +14,10 @@ from sqlalchemy import Connection, bindparam, func, select
 from policies.decision import Confirm, CredentialKind, Facts, Level, Secrecy, Urgency
 from policies.document import Policy, PolicyInvalid, load
 from signing_service.credentials import Credential
+from signing_service.db.compiled import Compiled, CompiledList
 from signing_service.db.tables import agency, client, intent, policy, signatory
 from signing_service.errors import NotFound, Unavailable
-from signing_service.people import Agency, Signatory, signatory_of
+from signing_service.people import Agency, Signatory, agency_of, signatory_of
 
 NEVER = datetime(2000, 1, 1, tzinfo=UTC)  # the validity of a certificate that is not there
 
@@ -55,26 +56,23 @@ class Records:
     used_today: Mapping[str, int]                  # intents of each credential, whatever became of them
 
 
-_AGENCIES = select(agency).where(agency.c.code.in_(bindparam("codes", expanding=True)))
-_SIGNATORIES = select(signatory).where(signatory.c.id.in_(bindparam("ids", expanding=True)))
-_CLIENTS = select(client.c.id, client.c.agencies).where(
-    client.c.id.in_(bindparam("ids", expanding=True)), client.c.state == "active")
-_USED = select(intent.c.credential_id, func.count()).where(
-    intent.c.credential_id.in_(bindparam("ids", expanding=True)), intent.c.local_day == bindparam("day")
-).group_by(intent.c.credential_id)
+_AGENCIES = CompiledList(lambda codes: select(agency).where(agency.c.code.in_(codes)))
+_SIGNATORIES = CompiledList(lambda ids: select(signatory).where(signatory.c.id.in_(ids)))
+_CLIENTS = CompiledList(lambda ids: select(client.c.id, client.c.agencies).where(
+    client.c.id.in_(ids), client.c.state == "active"))
+_USED = CompiledList(lambda ids: select(intent.c.credential_id, func.count().label("intents")).where(
+    intent.c.credential_id.in_(ids), intent.c.local_day == bindparam("day")).group_by(intent.c.credential_id))
 
 
 def records(
     tx: Connection, *, agencies: set[str], signatories: set[str], clients: set[str], credentials: set[str], day: str,
 ) -> Records:
     """Four queries, however many there are of each. `day` is the local day that daily limits count in."""
-    found = tx.execute(_AGENCIES, {"codes": list(agencies)}).mappings()
-    people = tx.execute(_SIGNATORIES, {"ids": list(signatories)}).mappings()
     return Records(
-        agencies={row["code"]: Agency(**row) for row in found},
-        signatories={row["id"]: signatory_of(row) for row in people},
-        client_agencies={row.id: frozenset(row.agencies) for row in tx.execute(_CLIENTS, {"ids": list(clients)})},
-        used_today=dict(tx.execute(_USED, {"ids": list(credentials), "day": day}).all()),
+        agencies={row.code: agency_of(row) for row in _AGENCIES.all(tx, agencies)},
+        signatories={row.id: signatory_of(row) for row in _SIGNATORIES.all(tx, signatories)},
+        client_agencies={row.id: frozenset(row.agencies) for row in _CLIENTS.all(tx, clients)},
+        used_today={row.credential_id: row.intents for row in _USED.all(tx, credentials, {"day": day})},
     )
 
 
@@ -122,13 +120,14 @@ def local_day(now: datetime, timezone: str) -> str:
 
 
 _loaded: dict[str, Policy] = {}  # by hash: a policy's text never changes under one hash
-_ACTIVE = select(policy.c.hash).where(policy.c.active).order_by(policy.c.activated_at.desc(), policy.c.hash).limit(1)
+_ACTIVE = Compiled(
+    select(policy.c.hash).where(policy.c.active).order_by(policy.c.activated_at.desc(), policy.c.hash).limit(1))
 
 
 def active_policy(tx: Connection) -> Policy:
     """The policy in force. Raises Unavailable where none is active: a missing policy is a refusal."""
     # Two signers may activate one at the same moment: the newer counts.
-    row = tx.execute(_ACTIVE).first()
+    row = _ACTIVE.first(tx, {})
     if row is None:
         raise Unavailable("No policy is active. An operator must activate one.", code="no-policy", retry_after=60)
     if row.hash not in _loaded:

@@ -9,13 +9,15 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 
 from signing_service.audit import instant
+from signing_service.db.compiled import Compiled
 from signing_service.db.inserting import insert_absent
 from signing_service.db.tables import client, outbox, signing_request
 from signing_service.errors import NotFound
 from signing_service.tlog.entries import canonical
 
-_REQUEST = select(signing_request).where(signing_request.c.id == bindparam("id"))
-_LISTENER = select(client.c.webhook_url).where(client.c.id == bindparam("id"), client.c.state == "active")
+_REQUEST = Compiled(select(signing_request).where(signing_request.c.id == bindparam("id")))
+_LISTENER = Compiled(
+    select(client.c.webhook_url).where(client.c.id == bindparam("id"), client.c.state == "active"))
 
 
 def enqueue(tx: Connection, request_id: str, now: datetime) -> None:
@@ -28,7 +30,7 @@ def enqueue(tx: Connection, request_id: str, now: datetime) -> None:
 
 def announce(tx: Connection, row: Any, now: datetime) -> None:
     """The same for a row as this transaction has it."""
-    listener = tx.execute(_LISTENER, {"id": row.client_id}).first()
+    listener = _LISTENER.first(tx, {"id": row.client_id})
     if listener is None or not listener.webhook_url:
         return
     event_id = _event_id(row)
@@ -55,7 +57,7 @@ def _notice(event_id: str, row: Any, now: datetime) -> dict[str, Any]:
 
 
 def find_request(tx: Connection, request_id: str) -> Any:
-    row = tx.execute(_REQUEST, {"id": request_id}).first()
+    row = _REQUEST.first(tx, {"id": request_id})
     if row is None:
         raise NotFound(f"There is no signing request {request_id!r}.")
     return row

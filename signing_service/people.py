@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select
 
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import agency, signatory
 from signing_service.errors import NotFound
 
-# Statements are made once: making one costs five times as much as running it.
-_AGENCY = select(agency).where(agency.c.code == bindparam("name"))
-_SIGNATORY = select(signatory).where(
-    or_(signatory.c.id == bindparam("name"), signatory.c.reference == bindparam("name")))
+_AGENCY = Compiled(select(agency).where(agency.c.code == bindparam("name")))
+_SIGNATORY = Compiled(select(signatory).where(
+    or_(signatory.c.id == bindparam("name"), signatory.c.reference == bindparam("name"))))
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,11 @@ class Official:
 
 
 def find_agency(tx: Connection, code: str) -> Agency:
-    return Agency(**_one(tx, _AGENCY, code, f"There is no agency {code!r}."))
+    return agency_of(_one(tx, _AGENCY, code, f"There is no agency {code!r}."))
+
+
+def agency_of(row: Any) -> Agency:
+    return Agency(row.code, row.name, row.level, row.parent_code, row.valid_from, row.valid_to)
 
 
 def agency_names(tx: Connection) -> dict[str, str]:
@@ -78,12 +81,12 @@ def find_signatory(tx: Connection, name: str) -> Signatory:
     return signatory_of(_one(tx, _SIGNATORY, name, f"There is no signatory {name!r}."))
 
 
-def signatory_of(row: Mapping[Any, Any]) -> Signatory:
-    return Signatory(row["id"], row["name"], row["agency_code"], row["office"], row["reference"], row["state"])
+def signatory_of(row: Any) -> Signatory:
+    return Signatory(row.id, row.name, row.agency_code, row.office, row.reference, row.state)
 
 
-def _one(tx: Connection, query: Any, name: str, message: str) -> dict[str, Any]:
-    row = tx.execute(query, {"name": name}).mappings().first()
+def _one(tx: Connection, query: Compiled, name: str, message: str) -> Any:
+    row = query.first(tx, {"name": name})
     if row is None:
         raise NotFound(message)
-    return dict(row)
+    return row

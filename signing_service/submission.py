@@ -22,6 +22,7 @@ from policies.decision import Decision, Finding, Level, Secrecy, Urgency
 from signing_service import credentials, facts, metrics
 from signing_service.audit import Event, Fact, record
 from signing_service.credentials import Credential
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import signing_request
 from signing_service.delivery import name_documents
 from signing_service.documents import Draft, Incoming, Stored
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 MARKS = {"MẬT": Secrecy.MAT, "TỐI MẬT": Secrecy.TOI_MAT, "TUYỆT MẬT": Secrecy.TUYET_MAT}  # as `pdf.marks` spells them
-NEW = insert(signing_request).returning(*signing_request.c)
+NEW = Compiled(insert(signing_request).returning(*signing_request.c))
 SECRECY_RULE = "secrecy"  # the finding that a mark of secrecy gives, whatever else is known
 
 
@@ -252,7 +253,7 @@ def _write_request(rt: Runtime, tx: Connection, arrived: Arrived, decided: Decid
     """W1: the signing request, the document it names and the entry that says so."""
     now, look = rt.clock(), arrived.look
     name_documents(tx, [Stored(look.digest, look.size)], now)
-    row = tx.execute(NEW, _values(arrived.caller, arrived.submission, look, decided, now)).one()
+    row = NEW.first(tx, _values(arrived.caller, arrived.submission, look, decided, now))
     record(tx, now, fact_of(Event.SUBMITTED, arrived.caller.actor, row, {
         "document_type": row.document_type, "number": row.number, "symbol": row.symbol, "level": row.level,
         "size": look.size, "pages": look.pages, "policy": row.policy_hash, "external_id": row.external_id,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -19,9 +19,10 @@ from hsm.algorithms import Algorithm
 from policies.decision import Appearance as Shows
 from signing_service import appearance, credentials, metrics
 from signing_service.credentials import Credential
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import signing_request
 from signing_service.documents import Stored
-from signing_service.errors import SigningError, Unavailable, WrongState
+from signing_service.errors import NotFound, SigningError, Unavailable, WrongState
 from signing_service.pdf import Appearance, Level, Prepared, PrepareOrder
 from signing_service.people import find_agency, find_signatory
 from signing_service.signing_requests import SigningRequest
@@ -30,7 +31,7 @@ from signing_service.wire.messages import Line
 if TYPE_CHECKING:
     from signing_service.front.runtime import Runtime
 
-_DECISION = select(signing_request.c.decision).where(signing_request.c.id == bindparam("id"))
+_DECISION = Compiled(select(signing_request.c.decision).where(signing_request.c.id == bindparam("id")))
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,18 @@ class Known:
         self._tx = tx
 
     def material(self, request: SigningRequest) -> Material:
-        decision = self._tx.execute(_DECISION, {"id": request.id}).scalar_one()
+        terms = self._terms(request)
         return Material(
             request=request, credential=self.credential(request.credential_id),
             signatory=self.signatory(request.signatory_id).name, agency=self.agency(request.agency_code).name,
-            is_stamped=decision["terms"]["appearance"] == Shows.TEXT,
+            is_stamped=terms["appearance"] == Shows.TEXT,
         )
+
+    def _terms(self, request: SigningRequest) -> dict[str, Any]:
+        row = _DECISION.first(self._tx, {"id": request.id})
+        if row is None:
+            raise NotFound("There is no such signing request.")
+        return dict(row.decision["terms"])
 
 
 def material(tx: Connection, request: SigningRequest) -> Material:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
+from signing_service.db.compiled import run_plainly
 from signing_service.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def _sqlite(url: str, pool_size: int) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         reading = connection.get_execution_options().get("signing_read", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        run_plainly(connection, "BEGIN" if reading else "BEGIN IMMEDIATE")
 
     if path and path != ":memory:" and Path(path).exists():
         os.chmod(path, 0o640)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table
+from sqlalchemy import Connection, Insert, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 
-def on_both(table: Table, finished: Callable[[Any], Executable]) -> Mapping[str, Executable]:
+def on_both(table: Table, finished: Callable[[Any], Insert]) -> Mapping[str, Insert]:
     """An INSERT into this table, finished for each database, by the name of its dialect."""
     return MappingProxyType({
         "postgresql": finished(postgresql.insert(table)), "sqlite": finished(sqlite.insert(table))})
 
 
-def unless_there(table: Table) -> Mapping[str, Executable]:
+@cache  # made once for each table
+def unless_there(table: Table) -> Mapping[str, Insert]:
     """Insert unless the primary key is taken; a row comes back for the one who inserted.
 
     Asked for by RETURNING: psycopg gives no row count for such an INSERT, and -1 would read as "somebody else".

@@ -32,7 +32,7 @@ Digest = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="SHA-
 Moment = Annotated[datetime | None, Query(description="RFC 3339, with a zone.")]
 
 
-def wanted(
+async def wanted(  # async: FastAPI sends others to a thread
     begins: Moment = None, ends: Moment = None,
     event: Annotated[str | None, Query(max_length=60, description="Such as `signing-request:signed`.")] = None,
     outcome: Annotated[str | None, Query(max_length=20)] = None,

@@ -120,7 +120,7 @@ def permission_of(route: str) -> Permission:
     return PERMISSIONS[route]
 
 
-def current(request: Request) -> Caller:
+async def current(request: Request) -> Caller:  # async: FastAPI sends others to a thread
     """The caller of a route that is not public."""
     caller: Caller | None = request.scope.get("state", {}).get("caller")
     if caller is None:

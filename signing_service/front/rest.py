@@ -30,7 +30,7 @@ LONGEST_WAIT = 60  # seconds; proxies between us and a client often end an idle 
 router = APIRouter(prefix="/api/v1", route_class=Guarded, tags=["signing requests"])
 
 
-def held(request: Request) -> Runtime:
+async def held(request: Request) -> Runtime:  # async: FastAPI sends others to a thread
     rt: Runtime = request.app.state.rt
     return rt
 

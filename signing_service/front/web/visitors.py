@@ -97,7 +97,7 @@ def _is_ours(peer: str, proxies: tuple[str, ...]) -> bool:
     return False
 
 
-def official(request: Request) -> Official:
+async def official(request: Request) -> Official:  # async: FastAPI sends others to a thread
     """The official of a screen that is for officials."""
     found: Official | None = getattr(request.state, "official", None)
     if found is None:
@@ -105,7 +105,7 @@ def official(request: Request) -> Official:
     return found
 
 
-def staff(request: Request) -> Staff:
+async def staff(request: Request) -> Staff:  # as above
     """Whoever is signed in, on a screen that is for them."""
     found: Staff | None = getattr(request.state, "staff", None)
     if found is None:
