@@ -8,7 +8,7 @@ import socket
 
 import uvicorn
 
-from signing_service.front.app import create_app
+from signing_service.front.app import create_house
 from signing_service.front.patience import MOST_OWING, PatientProtocol, hold_little
 from signing_service.front.runtime import open_runtime
 from signing_service.front.settings import FrontSettings
@@ -25,7 +25,7 @@ async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
     hold_little(listener)
     PatientProtocol.most_owing = min(MOST_OWING, _take_descriptors() // 2)
     async with open_runtime(settings) as rt:
-        app = create_app(rt)
+        app, PatientProtocol.threshold = create_house(rt)
         _keep_what_is_there()
         config = uvicorn.Config(
             app, http=PatientProtocol, lifespan="off", log_config=None, access_log=False,

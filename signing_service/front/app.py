@@ -14,6 +14,7 @@ from signing_service.front import audit_routes, batch_routes, health, links, pro
 from signing_service.front.callers import Guarded, include, permission_of
 from signing_service.front.limits import Bounds, Crowd, Envelope, Uploads
 from signing_service.front.runtime import Runtime
+from signing_service.front.threshold import Threshold
 from signing_service.front.web import (
     asset_pages,
     audience,
@@ -57,7 +58,15 @@ SCREENS = (
 
 
 def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:
-    """The application over an open runtime. LookupError when a route has no permission, or a permission no route."""
+    """As `create_house`, for whoever knocks at nothing but the application."""
+    return create_house(rt, routers)[0]
+
+
+def create_house(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> tuple[ASGIApp, Threshold]:
+    """The application over an open runtime, and its threshold.
+
+    LookupError when a route has no permission, or a permission no route.
+    """
     app = FastAPI(title="Signing service", version=VERSION, description=ABOUT, openapi_url=None, docs_url=None,
                   redoc_url=None, generate_unique_id_function=lambda route: route.name)
     app.state.rt = rt
@@ -67,9 +76,9 @@ def create_app(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> ASGIApp:
     audience.include(app, SCREENS)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
     # From the inside to the outside: how much of one client, who it is, a size and a time, room, a name.
-    layered: ASGIApp = Uploads(app, rt.settings.most_uploads)
-    layered = Bounds(tokens.Authenticate(layered, rt), rt.settings)
-    return Envelope(Crowd(layered, rt.settings.most_requests))
+    uploads = Uploads(app, rt.settings.most_uploads)
+    crowd = Crowd(Bounds(tokens.Authenticate(uploads, rt), rt.settings), rt.settings.most_requests)
+    return Envelope(crowd), Threshold(crowd, uploads, rt.recognised, rt.clock)
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -36,6 +36,8 @@ SECURITY_HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )
+TOO_MANY_REQUESTS = Unavailable("Too many requests are under way.", code="busy", retry_after=1)
+TOO_MANY_UPLOADS = TooMany("Too many of your uploads are under way.", code="uploads")
 ALWAYS_OPEN = ("/healthz", "/readyz", "/metrics")  # who looks after us is not sent away when we are busy
 
 
@@ -95,12 +97,16 @@ class Crowd:
         self._app, self._most, self._inside = app, most, 0
         self._most_outside, self._outside = 4 * most, 0
 
+    @property
+    def is_full(self) -> bool:
+        return self._inside >= self._most
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in ALWAYS_OPEN or _is_long_poll(scope):
             await self._app(scope, receive, send)
             return
-        if self._inside >= self._most:
-            await refuse(Unavailable("Too many requests are under way.", code="busy", retry_after=1), scope, send)
+        if self.is_full:
+            await refuse(TOO_MANY_REQUESTS, scope, send)
             return
         self._inside += 1
         try:
@@ -148,13 +154,21 @@ class Uploads:
         self._app, self._most = app, most
         self._under_way: Counter[str] = Counter()
 
+    @property
+    def any_full(self) -> bool:
+        """Has anybody as many as one may have?"""
+        return any(each >= self._most for each in self._under_way.values())
+
+    def is_full(self, client_id: str) -> bool:
+        return self._under_way[client_id] >= self._most
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller: Caller | None = scope.get("state", {}).get("caller")
         if scope["type"] != "http" or caller is None or not _is_form(scope["headers"]):
             await self._app(scope, receive, send)
             return
-        if self._under_way[caller.client_id] >= self._most:
-            await refuse(TooMany("Too many of your uploads are under way.", code="uploads"), scope, send)
+        if self.is_full(caller.client_id):
+            await refuse(TOO_MANY_UPLOADS, scope, send)
             return
         self._under_way[caller.client_id] += 1
         try:

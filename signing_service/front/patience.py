@@ -3,7 +3,7 @@
 Whoever connects and says nothing, begins a request and does not end it, or stays connected after an answer, costs a
 socket and a few kilobytes; they never reach the application. Each has its time, and when there are too many of them the
 one that has kept us waiting longest makes room: however many come, others find a connection. Bodies have their own
-limits (`limits.Bounds`).
+limits (`limits.Bounds`). Who would be refused in any case is answered here (`threshold`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import asyncio
 import socket
 from typing import Any, ClassVar
 
+import h11
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from signing_service.front.threshold import Threshold
 
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of its headers
 TAKING_SECONDS = 30.0  # for the rest of what was written: a piece of a download at most
@@ -34,9 +38,11 @@ class PatientProtocol(H11Protocol):
     header_seconds = HEADER_SECONDS
     taking_seconds = TAKING_SECONDS
     most_owing = MOST_OWING
+    threshold: ClassVar[Threshold | None] = None        # with none everybody comes in
     _owing: ClassVar[dict[PatientProtocol, None]] = {}  # of this process, the one that kept us waiting longest first
     _impatience: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
+    _thrown_away: int = 0  # bytes of a body that are still to come, of somebody who was sent away
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -45,12 +51,44 @@ class PatientProtocol(H11Protocol):
         self._owes()
 
     def data_received(self, data: bytes) -> None:
+        data = self._without_what_is_nobodys(data)
+        if data and not self._is_sent_away(data):
+            self._is_heard(data)
+
+    def _is_heard(self, data: bytes) -> None:
         super().data_received(data)
         if self._is_answering():
             self._stop_waiting()
         elif self._impatience is None:
             self._wait()
         self._note_debt()
+
+    def _without_what_is_nobodys(self, data: bytes) -> bytes:
+        if not self._thrown_away:
+            return data
+        kept = data[self._thrown_away:]
+        self._thrown_away = max(0, self._thrown_away - len(data))
+        return kept
+
+    def _is_sent_away(self, data: bytes) -> bool:
+        """Who is, has as much time for the rest of the request and the next one as anybody for a first one."""
+        if self.threshold is None or not self._is_between_two() or (away := self.threshold.sends_away(data)) is None:
+            return False
+        self._unset_keepalive_if_required()
+        self._stop_waiting()
+        lines = [*self.server_state.default_headers, *([] if away.left is not None else [CLOSE_HEADER])]
+        self.transport.write(b"".join((away.first_line, *(b"%s: %s\r\n" % line for line in lines), away.rest)))
+        if away.left is None:
+            self.transport.close()
+        else:
+            self._thrown_away = away.left
+            self._wait()
+        return True
+
+    def _is_between_two(self) -> bool:
+        """Nothing of a request is there, and nothing of an answer is missing."""
+        return (self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+                and (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing())
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
