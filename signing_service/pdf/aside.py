@@ -1,13 +1,13 @@
-"""Who was costly lately is read aside: by one worker of a lower priority, where only the likes of them wait.
+"""Who is costly is read aside: by one worker that gives way to all others, where only the likes of them wait.
 
 A document may take three seconds, and many that do are no accident. Without this, two clients who send such documents
-one after the other take every turn at reading from everybody else, and the processor from confirmations.
+one after the other take every turn at reading from everybody else, and the processor from confirmations. Nobody knows
+that of a client's first: once it has taken half a second it steps back, and its place is somebody else's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,22 +17,26 @@ from typing import Final
 
 from signing_service.pdf.worker import Worker
 
-COSTLY: Final = 1.0         # seconds of CPU for one document; an ordinary one takes 0.02, one of 50 MB 0.2
+COSTLY: Final = 0.5         # seconds of CPU for one document; an ordinary one takes 0.02, one of 50 MB 0.2
 REMEMBERED: Final = 600.0   # seconds
-_NICE: Final = 15           # the kernel's own scale: where others want the processor, about a thirtieth of it
 _MOST_KNOWN: Final = 10_000
+_LOOKS_AGAIN: Final = 0.05  # seconds
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Aside:
-    """Which clients are read aside, and the worker that does it; it starts when the first of them comes."""
+    """Which clients are read aside, and the worker that does it; it starts when the first of them comes.
+
+    `start` gives a worker that has stepped back.
+    """
 
     def __init__(
         self, start: Callable[[], Awaitable[Worker]], end: Callable[[Worker], Awaitable[None]], jobs_per_worker: int,
     ) -> None:
         self._start, self._end, self._jobs = start, end, jobs_per_worker
         self._until: dict[str, float] = {}
-        self._turn = asyncio.Lock()
+        self._place: asyncio.Queue[None] = asyncio.Queue()
+        self._place.put_nowait(None)
         self._worker: Worker | None = None
 
     def concerns(self, client_id: str) -> bool:
@@ -41,7 +45,7 @@ class Aside:
 
     def note(self, client_id: str, cpu_seconds: float) -> None:
         """What reading one document of this client took; infinity where it took the worker with it."""
-        if cpu_seconds < COSTLY:
+        if cpu_seconds < COSTLY or not client_id:
             return
         self._until.pop(client_id, None)
         self._until[client_id] = time.monotonic() + REMEMBERED
@@ -51,21 +55,42 @@ class Aside:
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Worker]:
         """The worker, for one document. Raises OSError or `Gone` when none can be started."""
-        async with self._turn:
+        await self._place.get()
+        try:
             if self._worker is None:
                 self._worker = await self._start()
-                _step_back(self._worker.pid)
-            try:
-                yield self._worker
-            finally:
-                if not self._worker.alive or self._worker.jobs >= self._jobs:
-                    worn, self._worker = self._worker, None
-                    await self._end(worn)
+            yield self._worker
+        finally:
+            await self._leave()
+
+    def adopts(self, worker: Worker) -> bool:
+        """Is there room for a worker with the document it is reading? Then it is the one aside, until `gives_back`."""
+        if self._worker is not None or self._place.empty():
+            return False
+        self._place.get_nowait()
+        self._worker = worker
+        return True
+
+    async def gives_back(self) -> None:
+        """The document of the worker that was adopted is done; the worker stays for the next one."""
+        await self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            if self._worker is not None and (not self._worker.alive or self._worker.jobs >= self._jobs):
+                worn, self._worker = self._worker, None
+                await self._end(worn)
+        finally:
+            self._place.put_nowait(None)
 
 
-def _step_back(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, _NICE)
+async def turns_out_costly(worker: Worker) -> None:
+    """Returns when a worker has spent half a second on the document it has just been given; never when it is over."""
+    begun = cpu_seconds(worker.pid)
+    while (left := COSTLY - (cpu_seconds(worker.pid) - begun)) > 0:  # noqa: ASYNC110 - another process makes it true
+        await asyncio.sleep(max(left, _LOOKS_AGAIN))
+    if not worker.alive:
+        await asyncio.Event().wait()
 
 
 def cpu_seconds(pid: int) -> float:

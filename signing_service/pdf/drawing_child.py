@@ -19,6 +19,7 @@ from PIL import Image
 from signing_service.pdf.draw import draw, survey
 from signing_service.pdf.messages import Surroundings, Verb, decoded
 from signing_service.pdf.orders import greet, limit, serve
+from signing_service.pdf.priority import be_nicer
 from signing_service.pdf.sandbox import raise_drawing_walls
 from signing_service.pdf.work import PageOrder
 
@@ -29,7 +30,7 @@ def main() -> None:
     """Take one document, then serve orders for it until stdin ends. Its argument: `Surroundings`."""
     around = msgspec.json.decode(sys.argv[1], type=Surroundings)
     limit(around.memory_bytes, 0)
-    os.nice(_NICER)
+    be_nicer(_NICER)
     logging.disable()  # the libraries log what documents contain; what matters is in the answer
     Image.preinit()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=os.dup(0)) as parent:

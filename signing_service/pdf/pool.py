@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from signing_service.errors import Unavailable
 from signing_service.pdf.answers import lost, result
-from signing_service.pdf.aside import Aside, cpu_seconds
+from signing_service.pdf.aside import Aside, cpu_seconds, turns_out_costly
 from signing_service.pdf.drawers import Drawers
 from signing_service.pdf.grounds import Grounds
 from signing_service.pdf.messages import Answer, AnyOrder, Verb
+from signing_service.pdf.priority import step_back
 from signing_service.pdf.turns import RETRY_AFTER, Turns
 from signing_service.pdf.work import (
     Completed,
@@ -40,7 +42,7 @@ from signing_service.pdf.work import (
     Survey,
     Wall,
 )
-from signing_service.pdf.worker import Gone, Worker
+from signing_service.pdf.worker import PATIENTLY, Gone, Late, Worker
 
 # A look takes 5 ms: a full queue of ordinary documents is gone in a second or two, and a client that waits longer
 # is better told so.
@@ -52,6 +54,20 @@ READING: Final = frozenset({Verb.LOOK, Verb.JUDGE})  # of what anybody may send,
 
 _T = TypeVar("_T")
 Observe = Callable[[str, float], None]
+
+
+class _BeginsAgain(Exception):
+    """It turned out costly, and there is no room aside for the worker that reads it: it is read there in its turn."""
+
+
+@dataclass
+class _Seat:
+    """A worker in an ordinary place, and what has become of the place while a document was read."""
+
+    worker: Worker
+    begun: float    # seconds of CPU that the worker had used before
+    is_aside: bool = False      # the worker went, the place is somebody else's
+    begins_again: bool = False  # the worker was killed
 
 
 def _unobserved(stage: str, seconds: float) -> None:
@@ -81,7 +97,7 @@ class Pool:
         self._general = asyncio.Semaphore(size - 1)
         self._turns = Turns(_WAITING_PER_CLIENT, "Too many of your documents are waiting to be looked at.")
         self._drawers = Drawers(size, self.limits, observe, self._fonts)
-        self._aside = Aside(self._spawn_unless_closed, self._end, self.limits.jobs_per_worker)
+        self._aside = Aside(self._spawn_aside, self._end, self.limits.jobs_per_worker)
         self._grounds = Grounds()
         self._waiting = 0
         self._closed = False
@@ -139,47 +155,88 @@ class Pool:
 
         Raises `Invalid`, or `Unavailable` when a worker was lost: it may be tried again.
         """
-        return await self._run(Verb.PREPARE, replace(order, ground=self._grounds.of(order.document)), Prepared)
+        return await self._work(Verb.PREPARE, replace(order, ground=self._grounds.of(order.document)), Prepared)
 
     async def complete(self, order: CompleteOrder) -> Completed:
         """Write the signed document, from such a slot, too. Raises as `prepare` does."""
-        return await self._run(Verb.COMPLETE, order, Completed)
+        return await self._work(Verb.COMPLETE, order, Completed)
 
     async def _read(self, verb: Verb, order: AnyOrder, kind: type[_T], client_id: str) -> _T:
         async with self._turns.of(client_id):
-            if self._aside.concerns(client_id):
-                return await self._read_aside(verb, order, kind)
-            return await self._run(verb, order, kind, client_id)
+            if not self._aside.concerns(client_id):
+                with suppress(_BeginsAgain):
+                    return await self._read_here(verb, order, kind, client_id)
+            return await self._read_aside(verb, order, kind)
+
+    async def _read_here(self, verb: Verb, order: AnyOrder, kind: type[_T], client_id: str) -> _T:
+        async with self._seated(verb, client_id) as seat:
+            try:
+                answer = await self._asked(seat.worker, verb, order, self._wall(verb))
+            except Gone as error:
+                if seat.begins_again:
+                    raise _BeginsAgain from error
+                raise (_others_first() if seat.is_aside and isinstance(error, Late) else lost(verb)) from error
+        return result(verb, answer, kind)
+
+    @asynccontextmanager
+    async def _seated(self, verb: Verb, client_id: str) -> AsyncIterator[_Seat]:
+        worker = await self._waited_for(verb)
+        seat = _Seat(worker, cpu_seconds(worker.pid))
+        watching = asyncio.get_running_loop().create_task(self._step_back(seat, verb, client_id))
+        try:
+            yield seat
+        finally:
+            watching.cancel()
+            self._aside.note(client_id, cpu_seconds(worker.pid) - seat.begun if worker.alive else float("inf"))
+            if seat.is_aside:
+                await self._aside.gives_back()
+            else:
+                self._give_back(worker, verb)
+
+    async def _step_back(self, seat: _Seat, verb: Verb, client_id: str) -> None:
+        """Once a document turns out costly its place is freed: at most so many read at once, aside and elsewhere."""
+        await turns_out_costly(seat.worker)
+        self._aside.note(client_id, float("inf"))
+        if self._aside.adopts(seat.worker):
+            seat.is_aside = True
+            seat.worker.may_take(self.limits.aside_wall_seconds)
+            self._in_background(self._refill(verb))
+            await step_back(seat.worker.pid)
+        else:
+            seat.begins_again = True
+            seat.worker.end()
 
     async def _read_aside(self, verb: Verb, order: AnyOrder, kind: type[_T]) -> _T:
         try:
             async with self._aside.worker() as worker:
-                answer = await self._asked(worker, verb, order)
-        except OSError as error:
+                try:
+                    answer = await self._asked(worker, verb, order, self.limits.aside_wall_seconds)
+                except Gone as error:
+                    raise (_others_first() if isinstance(error, Late) else lost(verb)) from error
+        except (OSError, Gone) as error:
             raise Unavailable("No worker to read documents can be started.", retry_after=RETRY_AFTER) from error
-        except Gone as error:
-            raise lost(verb) from error
         return result(verb, answer, kind)
 
-    async def _run(self, verb: Verb, order: AnyOrder, kind: type[_T], client_id: str = "") -> _T:
-        started = time.perf_counter()
-        worker = await self._worker_for(verb)
-        self._observe("pdf:wait", time.perf_counter() - started)
-        used = cpu_seconds(worker.pid) if client_id else 0.0
+    async def _work(self, verb: Verb, order: AnyOrder, kind: type[_T]) -> _T:
+        worker = await self._waited_for(verb)
         try:
-            answer = await self._asked(worker, verb, order)
+            answer = await self._asked(worker, verb, order, self._wall(verb))
         except Gone as error:
             raise lost(verb) from error
         finally:
-            if client_id:
-                self._aside.note(client_id, cpu_seconds(worker.pid) - used if worker.alive else float("inf"))
             self._give_back(worker, verb)
         return result(verb, answer, kind)
 
-    async def _asked(self, worker: Worker, verb: Verb, order: AnyOrder) -> Answer:
+    async def _waited_for(self, verb: Verb) -> Worker:
+        started = time.perf_counter()
+        worker = await self._worker_for(verb)
+        self._observe("pdf:wait", time.perf_counter() - started)
+        return worker
+
+    async def _asked(self, worker: Worker, verb: Verb, order: AnyOrder, wall_seconds: float) -> Answer:
         begun = time.perf_counter()
         try:
-            return await worker.ask(verb, order, self._cpu(verb), self._wall(verb))
+            return await worker.ask(verb, order, self._cpu(verb), wall_seconds)
         finally:
             self._observe(f"pdf:{verb}", time.perf_counter() - begun)
 
@@ -229,7 +286,10 @@ class Pool:
             self._replace_in_background(worker, verb)
 
     def _replace_in_background(self, worker: Worker, verb: Verb) -> None:
-        task = asyncio.get_running_loop().create_task(self._replace(worker, verb))
+        self._in_background(self._replace(worker, verb))
+
+    def _in_background(self, replacing: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(replacing)
         self._replacements.add(task)
         task.add_done_callback(self._replacements.discard)
 
@@ -243,6 +303,9 @@ class Pool:
 
     async def _replace(self, worker: Worker, verb: Verb) -> None:
         await self._end(worker)
+        await self._refill(verb)
+
+    async def _refill(self, verb: Verb) -> None:
         while True:
             try:
                 self._idle.put_nowait(await self._spawn())
@@ -254,13 +317,27 @@ class Pool:
     async def _start_one(self) -> None:
         self._idle.put_nowait(await self._spawn())
 
-    async def _spawn_unless_closed(self) -> Worker:
+    async def _spawn_aside(self) -> Worker:
+        """One that gives way from its first breath: starting costs, too."""
         if self._closed:
             raise Gone("the pool is closed")
-        return await self._spawn()
+        worker = await self._spawned()
+        await step_back(worker.pid)
+        await worker.ready(PATIENTLY)
+        return worker
 
     async def _spawn(self) -> Worker:
-        worker = await Worker.start(self.limits, self._folders, self._fonts)
-        self._workers.add(worker)
+        worker = await self._spawned()
         await worker.ready()
         return worker
+
+    async def _spawned(self) -> Worker:
+        worker = await Worker.start(self.limits, self._folders, self._fonts)
+        self._workers.add(worker)
+        return worker
+
+
+def _others_first() -> Unavailable:
+    """Not the document's fault: it had less of the processor than it may use."""
+    return Unavailable("The document could not be read while others wanted the machine.", code="busy",
+                       retry_after=RETRY_AFTER)

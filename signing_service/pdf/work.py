@@ -38,6 +38,7 @@ class Limits:
     output_bytes: int = 1 << 30     # largest file a worker may write
     look_cpu_seconds: int = 3       # an ordinary document takes 0.02 s
     look_wall_seconds: float = 10.0
+    aside_wall_seconds: float = 60.0    # of what gives way to all others (`pdf.aside`)
     draw_cpu_seconds: int = 3       # an ordinary page takes 0.05 s
     draw_wall_seconds: float = 10.0
     work_cpu_seconds: int = 20      # prepare, complete, judge: hashing and copying hundreds of megabytes

@@ -31,10 +31,15 @@ from signing_service.pdf.work import Limits, Wall
 
 _ROOT: Final = Path(__file__).parents[2]    # so that the child finds this package, installed or not
 _READY_SECONDS: Final = 30.0                # importing pyHanko takes 0.6 s; on a loaded machine many times that
+PATIENTLY: Final = 120.0                    # where whoever starts has stepped back and others want the processor
 
 
 class Gone(Exception):
     """The worker crashed, was killed by a limit, overran its deadline or broke the protocol."""
+
+
+class Late(Gone):
+    """It overran its deadline."""
 
 
 class Worker:
@@ -43,6 +48,7 @@ class Worker:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._killed = False
+        self._deadline: asyncio.Timeout | None = None   # of the order under way
         self.jobs = 0
         self.walls: frozenset[Wall] | None = None   # known once it is ready
 
@@ -60,9 +66,9 @@ class Worker:
         around = Surroundings(limits.memory_bytes, limits.output_bytes, named(folders), named(fonts))
         return cls(await spawned("signing_service.pdf.child", around, asyncio.subprocess.PIPE))
 
-    async def ready(self) -> None:
+    async def ready(self, seconds: float = _READY_SECONDS) -> None:
         """Wait for its greeting, which says what walls stand around it. Raises `Gone`."""
-        greeting = await self._answer(_READY_SECONDS)
+        greeting = await self._answer(seconds)
         try:
             self.walls = decoded(greeting.body, frozenset[Wall])
         except ProtocolError as error:
@@ -79,6 +85,15 @@ class Worker:
             raise Gone(f"it takes no orders: {error}") from error
         return await self._answer(wall_seconds)
 
+    def may_take(self, seconds: float) -> None:
+        """From now on, for the order under way, instead of what was said with it."""
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def end(self) -> None:
+        """What is under way ends with `Gone`."""
+        self._signal()
+
     def _write(self, frame: bytes) -> None:
         assert self._process.stdin is not None  # a pipe was asked for
         self._process.stdin.write(frame)
@@ -90,13 +105,16 @@ class Worker:
     async def _answer(self, wall_seconds: float) -> Answer:
         may_live = False
         try:
-            async with asyncio.timeout(wall_seconds):
+            async with asyncio.timeout(wall_seconds) as self._deadline:
                 answer = await self._read()
             may_live = answer.outcome is not Outcome.TOO_COSTLY  # that was its last word, see `child.main`
             return answer
-        except (TimeoutError, asyncio.IncompleteReadError, ProtocolError, OSError) as error:
+        except TimeoutError as error:
+            raise Late("it overran its deadline") from error
+        except (asyncio.IncompleteReadError, ProtocolError, OSError) as error:
             raise Gone(f"{type(error).__name__}: {error}") from error
         finally:
+            self._deadline = None
             # Also when our caller was cancelled: an answer that nobody awaits must not be read by the next one.
             if not may_live:
                 self._signal()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +15,12 @@ import uvloop
 
 from signing_service.errors import Invalid, TooMany, Unavailable
 from signing_service.pdf import Limits, Look, Pool
+from signing_service.pdf import aside as aside_module
 from signing_service.pdf import pool as pool_module
-from tests.support.pdf_pool import endless, environment_of, killed_and_buried, with_pool, worker_pids
+from signing_service.pdf.aside import COSTLY
+from signing_service.pdf.priority import BACK, step_back
+from tests.support.hostile_documents import TRAPS
+from tests.support.pdf_pool import aside_pids, endless, environment_of, killed_and_buried, with_pool, worker_pids
 from tests.support.raw_pdf import document, one_page, page, stream
 from tests.support.software_signatory import a_signatory
 
@@ -203,7 +208,7 @@ def test_who_was_costly_is_read_aside_and_others_do_not_wait_behind_the_next_one
         next_one = asyncio.create_task(pool.look(endless(tmp_path, "1.pdf"), client_id="costly"))
         await asyncio.sleep(0)
         assert (await pool.look(good, client_id="honest")).pages == 1
-        while 15 not in {os.getpriority(os.PRIO_PROCESS, pid) for pid in worker_pids()}:  # noqa: ASYNC110 - another process makes it true
+        while not aside_pids():  # noqa: ASYNC110 - another process makes it true
             await asyncio.sleep(0.02)  # the one aside has just been started
         assert not next_one.done()
         await given_up([next_one])
@@ -216,9 +221,63 @@ def test_an_ordinary_document_puts_nobody_aside(good: Path) -> None:
     async def story(pool: Pool) -> None:
         for _ in range(20):
             await pool.look(good, client_id="honest")
-        assert not any(os.getpriority(os.PRIO_PROCESS, pid) == 15 for pid in worker_pids())
+        assert aside_pids() == []
 
     with_pool(story)
+
+
+def test_a_first_document_that_turns_out_costly_steps_back_and_its_place_is_somebody_else_s(
+    tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One goes on aside with its worker; the next finds no room there, is begun again in its turn, and loses nothing
+    but time. There is never more than one worker beside the ordinary ones.
+    """
+    monkeypatch.setattr(aside_module, "COSTLY", 0.1)
+    path = tmp_path / "costly.pdf"
+    path.write_bytes(TRAPS["a table of contents with entries of no width"].make())
+
+    async def story(pool: Pool) -> None:
+        first, second = (asyncio.create_task(pool.look(path, client_id=f"hostile-{at}")) for at in range(2))
+        await looked_while(pool, good, first)
+        assert len(aside_pids()) == 1
+        assert len(worker_pids()) <= pool.size + 1
+        await looked_while(pool, good, second)
+        assert len(aside_pids()) == 1
+        assert not first.done()
+        await given_up([first, second])
+
+    with_pool(story, Limits(look_cpu_seconds=600, look_wall_seconds=600))
+
+
+async def looked_while(pool: Pool, path: Path, hostile: asyncio.Task[Look]) -> None:
+    """Read for somebody honest, who came later."""
+    await asyncio.sleep(0)
+    looking = asyncio.create_task(pool.look(path, client_id="honest"))
+    await asyncio.wait({looking, hostile}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+    assert not hostile.done()
+    assert (looking.done(), looking.done() and looking.result().pages) == (True, 1)
+
+
+def test_what_others_left_no_time_for_is_not_called_too_costly(tmp_path: Path) -> None:
+    async def story(pool: Pool) -> None:
+        pool._aside.note("costly", COSTLY)
+        with pytest.raises(Unavailable) as refused:
+            await pool.look(endless(tmp_path), client_id="costly")
+        assert (refused.value.code, refused.value.retry_after) == ("busy", 2)
+
+    with_pool(story, Limits(aside_wall_seconds=0.2))
+
+
+def test_who_steps_back_does_so_behind_every_session_of_the_machine() -> None:
+    """A nice process is nice within its session only, where the kernel groups processes so."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        try:
+            asyncio.run(step_back(process.pid))
+            assert os.getpriority(os.PRIO_PROCESS, process.pid) == BACK
+            with suppress(FileNotFoundError):  # a kernel without such groups
+                assert Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1] == str(BACK)
+        finally:
+            process.kill()
 
 
 async def given_up(tasks: list[asyncio.Task[Look]]) -> None:

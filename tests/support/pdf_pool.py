@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from signing_service.pdf import Limits, Pool
+from signing_service.pdf.priority import BACK
 from tests.support.memory import children_of
 
 _T = TypeVar("_T")
@@ -46,6 +47,18 @@ def worker_pids() -> list[int]:
 def drawer_pids() -> list[int]:
     """The drawing workers that are children of this process, spares among them."""
     return _children(b"signing_service.pdf.drawing_child")
+
+
+def aside_pids() -> list[int]:
+    """Those of the pdf workers that give way where others want the processor."""
+    return [pid for pid in worker_pids() if _nice(pid) == BACK]
+
+
+def _nice(pid: int) -> int | None:
+    try:
+        return os.getpriority(os.PRIO_PROCESS, pid)
+    except ProcessLookupError:
+        return None
 
 
 def _children(module: bytes) -> list[int]:
