@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import uuid
 from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any
@@ -24,22 +22,17 @@ from signing_service.cli import (
     database,
     development,
     device,
-    exits,
     operator,
     phone,
     policy,
     processes,
     report,
+    running,
     signatory,
     ticket,
 )
 from signing_service.cli.demo.command import demo
-from signing_service.cli.screen import Screen
 from signing_service.cli.session import Session
-from signing_service.errors import SigningError
-
-log = logging.getLogger(__name__)
-JSON = "--json"
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -63,7 +56,7 @@ for process in (processes.serve, processes.front, processes.jobs, processes.sign
 def shared(
     context: typer.Context,
     who: Annotated[str | None, typer.Option("--operator", envvar="SIGNING_OPERATOR", help="Your id or name")] = None,
-    as_json: Annotated[bool, typer.Option(JSON, help="Answer with JSON; may stand anywhere")] = False,
+    as_json: Annotated[bool, typer.Option(running.JSON, help="Answer with JSON; may stand anywhere")] = False,
 ) -> None:
     """What every command shares."""
     session = _session(context)
@@ -78,23 +71,8 @@ def _session(context: typer.Context) -> Session:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """One command; its exit code (`exits.py`). Nothing but KeyboardInterrupt's kin escapes."""
-    words = [word for word in arguments if word != JSON]
-    session = Session(Screen(as_json=len(words) != len(arguments)))
-    try:
-        _command().main(args=words, prog_name="signing-service", obj=session)
-    except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else 0
-    except SigningError as error:
-        session.screen.refusal(error)
-        return exits.of(error)
-    except KeyboardInterrupt:
-        return exits.INTERRUPTED
-    except Exception:
-        return _broken(session)
-    finally:
-        session.close()
-    return 0
+    """One command; its exit code."""
+    return running.run(_command, arguments)
 
 
 @cache
@@ -103,14 +81,6 @@ def _command() -> Any:
     return get_command(app)
 
 
-def _broken(session: Session) -> int:
-    """Our fault: an id for the person, everything else for the log."""
-    number = uuid.uuid4().hex[:12]
-    log.exception("a command broke (%s)", number)
-    session.screen.err.print(f"[red]✗[/red] This should not happen. The log says more under {number}.")
-    return exits.BROKEN
-
-
 def main() -> None:
-    """The entry point of the `signing-service` program."""
+    """Any command, as it was typed. The program begins in `start`."""
     sys.exit(run(sys.argv[1:]))

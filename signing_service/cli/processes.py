@@ -46,7 +46,7 @@ def serve(
     listener = _listen(settings)
     listening = str(listener.fileno())
     supervised = supervisor.Supervisor(
-        inner=[supervisor.Child("signer", ("signer",)), supervisor.Child("jobs", ("jobs",))],
+        inner=[supervisor.Child("signer", ("signer",))], later=[supervisor.Child("jobs", ("jobs",))],
         fronts=[supervisor.Child(f"front {number}", ("front", "--fd", listening), (listener.fileno(),))
                 for number in range(1, front + 1)],
     )

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 GIVE_UP = 78            # EX_CONFIG of sysexits(3): starting it again cannot help, and with a wrong PIN it would harm
 BACK_OFF = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a restart, the more often the longer
+LATEST = 15.0           # seconds after which those who start later do not wait any more
 LONG_LIFE = 60.0        # seconds after which a death counts as the first
 PATIENCE = 45.0         # seconds to end what is under way; then SIGKILL, which loses nothing that is durable
 BACKLOG = 512           # connections that wait to be accepted; more find the port busy and try again
@@ -84,10 +85,16 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """`inner` first and last: they start before the fronts and end, in the opposite order, after them."""
+    """`inner` start with the fronts and end, in the opposite order, after them.
+
+    `later` have work that can wait for some seconds. They start when everybody else is ready: until then the processor
+    belongs to those for whom somebody waits. They end between the fronts and `inner`.
+    """
 
     inner: Sequence[Child]
     fronts: Sequence[Child]
+    later: Sequence[Child] = ()
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _given_up: list[str] = field(default_factory=list)
 
@@ -97,6 +104,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ending.set)
         lives = [asyncio.create_task(child.live(self._give_up)) for child in (*self.inner, *self.fronts)]
+        lives += [asyncio.create_task(self._live_later(child)) for child in self.later]
         announcing = asyncio.create_task(self._announce(ready, announce))
         await self._ending.wait()
         announcing.cancel()
@@ -113,12 +121,18 @@ class Supervisor:
     async def _announce(self, ready: Callable[[], bool], announce: Callable[[], None]) -> None:
         while not await asyncio.to_thread(ready):  # noqa: ASYNC110 - it is other processes that become ready
             await asyncio.sleep(0.1)
+        self._ready.set()
         announce()
+
+    async def _live_later(self, child: Child) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ready.wait(), LATEST)
+        await child.live(self._give_up)
 
     async def _stop(self) -> None:
         log.info("stopping: what is under way is ended first")
         await asyncio.gather(*(front.stop() for front in self.fronts))
-        for child in reversed(self.inner):
+        for child in reversed((*self.inner, *self.later)):
             await child.stop()
 
 

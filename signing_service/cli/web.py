@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import resource
 import socket
@@ -21,12 +22,10 @@ DESCRIPTORS = 65_536  # as many connections, files and pipes as we could ever us
 
 async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
     """Until SIGTERM or SIGINT; what is under way then is ended first."""
-    pages.warm()
     hold_little(listener)
     PatientProtocol.most_owing = min(MOST_OWING, _take_descriptors() // 2)
     async with open_runtime(settings) as rt:
         app, PatientProtocol.threshold = create_house(rt)
-        _keep_what_is_there()
         config = uvicorn.Config(
             app, http=PatientProtocol, lifespan="off", log_config=None, access_log=False,
             server_header=False, proxy_headers=False, ws="none",
@@ -35,7 +34,18 @@ async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
             # What is under way is limited by `limits.Crowd`, which says when to come back; they by PatientProtocol.
             timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=ENDING,
         )
+        warming = asyncio.create_task(_warm())
         await uvicorn.Server(config).serve(sockets=[listener])
+        warming.cancel()
+
+
+async def _warm() -> None:
+    """A template at a time, when we answer already: all of them take as long as everything else at our start, and after
+    a crash somebody waits who wants none of them.
+    """
+    for _ in pages.warmed():
+        await asyncio.sleep(0)
+    _keep_what_is_there()
 
 
 def _keep_what_is_there() -> None:

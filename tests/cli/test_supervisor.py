@@ -44,11 +44,14 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def supervised(inner: Sequence[Child], fronts: Sequence[Child], story: Callable[[], object]) -> int:
+def supervised(
+    inner: Sequence[Child], fronts: Sequence[Child], story: Callable[[], object], later: Sequence[Child] = (),
+    ready: Callable[[], bool] = lambda: True,
+) -> int:
     """Run it, let the story happen, then ask it to end as systemd does."""
 
     async def run() -> int:
-        running = asyncio.create_task(Supervisor(inner, fronts).run(lambda: True, lambda: None))
+        running = asyncio.create_task(Supervisor(inner, fronts, later).run(ready, lambda: None))
         await story()  # type: ignore[misc]  # a coroutine function
         if not running.done():
             os.kill(os.getpid(), signal.SIGTERM)
@@ -67,6 +70,40 @@ def test_it_stops_from_the_outside_in_and_waits_for_what_is_under_way(tmp_path: 
 
     assert supervised([signer, jobs], fronts, all_started) == 0
     assert lines(diary)[4:] == ["front end", "front end", "jobs end", "signer end"]
+
+
+def test_who_can_wait_starts_when_the_others_are_ready_and_ends_between_them(tmp_path: Path) -> None:
+    diary = tmp_path / "diary"
+    jobs, asked = child("jobs", diary), []
+
+    def ready() -> bool:
+        asked.append(jobs.process)
+        return len(lines(diary)) == 2 and len(asked) > 3
+
+    async def all_started() -> None:
+        await until(lambda: len(lines(diary)) == 3)
+
+    inner, fronts = [child("signer", diary)], [child("front", diary)]
+    assert supervised(inner, fronts, all_started, [jobs], ready) == 0
+    assert asked == [None] * len(asked)
+    assert lines(diary)[2:] == ["jobs start", "front end", "jobs end", "signer end"]
+
+
+def test_who_can_wait_does_not_wait_for_ever_nor_start_while_all_is_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    diary = tmp_path / "diary"
+
+    async def nothing() -> None:
+        await until(lambda: lines(diary) == ["front start"])
+
+    async def started() -> None:
+        await until(lambda: "jobs start" in lines(diary))
+
+    assert supervised([], [child("front", diary)], nothing, [child("jobs", diary)], lambda: False) == 0
+    assert "jobs start" not in lines(diary)
+    monkeypatch.setattr(supervisor, "LATEST", 0.1)
+    assert supervised([], [], started, [child("jobs", diary)], lambda: False) == 0
 
 
 def test_what_dies_is_started_again(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from signing_service import errors
-from signing_service.cli import exits, main
+from signing_service.cli import exits, main, start
 from signing_service.cli.screen import plain
+from tests.support import databases
 
 
 def every_kind(kind: type[errors.SigningError] = errors.SigningError) -> Iterator[type[errors.SigningError]]:
@@ -111,6 +112,34 @@ def test_a_command_loads_neither_the_device_nor_the_web_nor_the_pdf_libraries() 
     program = f"import sys, signing_service.cli.main; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert loaded.strip() == "[]"
+
+
+def test_a_process_loads_none_of_the_other_commands_when_it_starts_and_looks_at_its_database(tmp_path: Path) -> None:
+    heavy = {"pkcs11", "fastapi", "starlette", "uvicorn", "pyhanko", "httpx", "alembic",
+             *(f"signing_service.cli.{each}" for each in ("audit", "backup", "demo", "device", "main", "report"))}
+    program = ("import sys; from signing_service.cli import start; from signing_service.db import migrate; "
+               f"start._processes(); migrate.check({databases.sqlite(tmp_path)!r}); "
+               f"print(sorted({heavy!r} & set(sys.modules)))")
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+
+
+def test_the_processes_are_the_commands_that_everybody_sees() -> None:
+    shown, begun = main._command().commands, start._processes().commands
+    assert set(begun) == set(start.PROCESSES)
+    for name, command in begun.items():
+        assert [(each.opts, each.default, each.help) for each in command.params] == [
+            (each.opts, each.default, each.help) for each in shown[name].params]
+        assert command.help == shown[name].help
+
+
+ENDINGS = {"signer --no-such": 2, "jobs --help": 0, "operator --help": 0}
+
+
+@pytest.mark.parametrize(("words", "code"), ENDINGS.items(), ids=ENDINGS)
+def test_the_program_begins_and_ends_as_any_other(words: str, code: int) -> None:
+    ended = subprocess.run([sys.executable, "-m", "signing_service", *words.split()], capture_output=True, check=False)
+    assert ended.returncode == code, ended.stderr
 
 
 UNUSABLE = {

@@ -117,7 +117,7 @@ def _prepare() -> None:
     from signing_service.front.web import pages
 
     commands._command()
-    pages.warm()
+    list(pages.warmed())
     gc.collect()
     gc.freeze()  # the pages of memory stay shared
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cache, partial
 from typing import Any
@@ -38,10 +39,11 @@ def environment() -> Environment:
     )
 
 
-def warm() -> None:
-    """Compile every template, so that the first visitor does not wait for it."""
+def warmed() -> Iterator[str]:
+    """Compile every template, one at each step, so that its first visitor does not wait for it."""
     for name in environment().list_templates():
         environment().get_template(name)
+        yield name
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:

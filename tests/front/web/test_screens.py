@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.responses import PlainTextResponse, Response
 
 from signing_service.errors import Denied, Invalid, NotFound, Reason, Unavailable
-from signing_service.front.web import audience, visitors
+from signing_service.front.web import audience, pages, visitors
 from signing_service.front.web.audience import SCREENS, Audience, Screen
 from signing_service.front.web.pages import page
 from tests.support.world import Stage, World
@@ -67,6 +67,10 @@ def test_a_screen_that_no_table_names_does_not_exist() -> None:
 def test_a_screen_that_the_table_names_and_nobody_made_stops_the_start() -> None:
     with pytest.raises(LookupError, match="differ"):
         audience.include(FastAPI(), [])
+
+
+def test_every_screen_is_made_ready_before_somebody_asks_for_it() -> None:
+    assert list(pages.warmed()) == pages.environment().list_templates()
 
 
 def test_the_table_holds_nothing_but_screens(world: World) -> None:
