@@ -25,9 +25,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import func, select
+
 from signing_service import verification
 from signing_service.db.engine import Database
 from signing_service.db.migrate import upgrade
+from signing_service.db.tables import signatory
 from signing_service.inspection import EVERY_AGENCY, Reader
 from signing_service.signer import leases
 from tests.bench import crowd
@@ -37,6 +40,7 @@ from tests.support.long_log import Sown
 from tests.support.service import Service
 
 CHECKED, STRETCH = 5, 2_000  # stretches of a log that the product verifies when it was made, and their entries
+BEGUN = "begun"  # a file: there is a city in this database
 READER = Reader("auditor:au_scale", frozenset({EVERY_AGENCY}))
 
 
@@ -89,16 +93,22 @@ class Kept:
             self._made(f"{name}-log-{size}", begun, sown=_written(sown[name]))
 
     def make_cities(self, people: int) -> None:
-        """The same people in the cities of all databases."""
+        """The same people in the cities of all databases. Goes on where it was broken off."""
         names = [each for each in databases() if not self._is_made(f"{each}-people-{people}")]
         begun = time.perf_counter()
-        services = [self._new(f"{name}-people-{people}") for name in names]
+        services = [self._begun(f"{name}-people-{people}") for name in names]
+        missing = [people - _people(each) for each in services]
         if services:
-            crowd.fill([each.city for each in services], people)
-        for name, service in zip(names, services, strict=True):
+            crowd.fill([each.city for each in services], min(missing))
+        for name, service, count in zip(names, services, missing, strict=True):
+            crowd.fill([service.city], count - min(missing))
             leases.release(service.city.rt)
             service.close()
             self._made(f"{name}-people-{people}", begun)
+
+    def _begun(self, what: str) -> Service:
+        place = self.folder / what
+        return Found(place, self._url(what)) if (place / BEGUN).exists() else self._new(what)
 
     def _new(self, what: str) -> Service:
         """A city in an empty database, whatever was begun there before."""
@@ -107,7 +117,9 @@ class Kept:
         place.mkdir()
         if what.startswith("postgresql"):
             postgres.drop(self._url(what))
-        return Served(place, self._url(what))
+        service = Served(place, self._url(what))
+        (place / BEGUN).touch()
+        return service
 
     def _url(self, what: str) -> str:
         return f"sqlite:///{self.folder / what / 'signing.db'}" if what.startswith("sqlite") else (
@@ -140,6 +152,11 @@ class Kept:
             return Found(directory, postgres.fresh_database(durable=True, like=self._url(what)))
         shutil.copyfile(self.folder / what / "signing.db", directory / "signing.db")
         return Found(directory, f"sqlite:///{directory / 'signing.db'}")
+
+
+def _people(service: Service) -> int:
+    with service.db.read() as tx:
+        return int(tx.execute(select(func.count()).select_from(signatory)).scalar_one())
 
 
 def _check(service: Service, sown: Sown) -> None:
