@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -99,6 +100,11 @@ def policy_hash(text: str) -> str:
 
 def load(text: str, name: str) -> Policy:
     """The policy in this text. PolicyInvalid names the line, or the example that does not hold, and why."""
+    return _loaded(text, name)
+
+
+@lru_cache(maxsize=8)  # the same text is the same policy; one that is invalid is refused anew each time
+def _loaded(text: str, name: str) -> Policy:
     root = parse(text)
     policy = _policy(root, name, policy_hash(text))
     root.finish()

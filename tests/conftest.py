@@ -28,6 +28,9 @@ LONG_FILES = (
     "front/web/test_phone_several.py", "front/web/test_figures.py", "signer/test_phone_life.py",
 )
 HERE = Path(__file__).parent
+# Hundreds of processes are started. One that may not keep what it compiled leaves the same work to all that follow.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 NO_SKIPS = "SIGNING_TESTS_MUST_RUN"  # set by `make check`: a missing device or database fails instead of hiding
 
 
@@ -82,6 +85,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from tests.support import spying  # only then: it loads the device
 
         spying.check_session()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _statements_are_compiled_once() -> Iterator[None]:
+    """Where there are statements: `tests/support/compiling.py` says why."""
+    if "signing_service.db.engine" not in sys.modules:
+        yield
+        return
+    from signing_service.db import engine
+    from tests.support import compiling
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "create_engine", compiling.once(engine.create_engine))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -58,9 +58,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What a device cannot do is not asked of it here; that it says so is a test of its own."""
-    kept = [item for item in items if _is_able(item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    able = {item: _is_able(item) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not able[item]])
+    items[:] = [item for item in items if able[item]]
 
 
 def _is_able(item: pytest.Item) -> bool:
