@@ -94,25 +94,21 @@ class Crowd:
     """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most, self._inside = app, most, 0
+        self._app, self.most, self.inside = app, most, 0
         self._most_outside, self._outside = 4 * most, 0
-
-    @property
-    def is_full(self) -> bool:
-        return self._inside >= self._most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in ALWAYS_OPEN or _is_long_poll(scope):
             await self._app(scope, receive, send)
             return
-        if self.is_full:
+        if self.inside >= self.most:
             await refuse(TOO_MANY_REQUESTS, scope, send)
             return
-        self._inside += 1
+        self.inside += 1
         try:
             await self._app(scope, self._receiving(receive), self._sending(send))
         finally:
-            self._inside -= 1
+            self.inside -= 1
 
     def _receiving(self, receive: Receive) -> Receive:
         is_whole = False
@@ -140,11 +136,11 @@ class Crowd:
         if self._outside >= self._most_outside:
             yield
             return
-        self._inside, self._outside = self._inside - 1, self._outside + 1
+        self.inside, self._outside = self.inside - 1, self._outside + 1
         try:
             yield
         finally:
-            self._inside, self._outside = self._inside + 1, self._outside - 1
+            self.inside, self._outside = self.inside + 1, self._outside - 1
 
 
 class Uploads:

@@ -56,7 +56,10 @@ class PatientProtocol(H11Protocol):
             self._is_heard(data)
 
     def _is_heard(self, data: bytes) -> None:
+        before = self.cycle
         super().data_received(data)
+        if self.threshold is not None and self.cycle is not before:
+            self.threshold.lets_in()
         if self._is_answering():
             self._stop_waiting()
         elif self._impatience is None:

@@ -8,6 +8,7 @@ Nobody is let in here: what is not plainly one of these cases goes on and is dec
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,17 +49,18 @@ class Away:
 
 
 class Threshold:
-    """Looks at what `crowd`, `uploads` and `recognised` know at this moment; asks nobody and changes nothing."""
+    """Looks at what `crowd`, `uploads` and `recognised` know at this moment, and at who just came in; asks nobody."""
 
     def __init__(
         self, crowd: Crowd, uploads: Uploads, recognised: Recognised, clock: Callable[[], datetime],
     ) -> None:
         self._crowd, self._uploads, self._recognised, self._clock = crowd, uploads, recognised, clock
+        self._coming = 0    # let in, and not counted inside yet
         self._busy, self._slow_down = _Prepared(TOO_MANY_REQUESTS), _Prepared(TOO_MANY_UPLOADS)
 
     def sends_away(self, data: bytes) -> Away | None:
         """The answer to the request that begins with these bytes; None where it has to be looked at properly."""
-        if not self._crowd.is_full and not self._uploads.any_full:
+        if not self._is_full and not self._uploads.any_full:
             return None
         end = data.find(b"\r\n\r\n", 0, LONGEST_HEAD)
         if end < 0:
@@ -67,13 +69,27 @@ class Threshold:
         prepared = self._refusal(head)
         return None if prepared is None else prepared.away(_left_of(head, len(data) - end - 4))
 
+    def lets_in(self) -> None:
+        """One more is on its way in. Whoever comes in the same turn of the loop must know, or hundreds do at once: they
+        are counted inside from the next turn on.
+        """
+        self._coming += 1
+        asyncio.get_running_loop().call_soon(self._is_in)
+
+    def _is_in(self) -> None:
+        self._coming -= 1
+
+    @property
+    def _is_full(self) -> bool:
+        return self._crowd.inside + self._coming >= self._crowd.most
+
     def _refusal(self, head: bytes) -> _Prepared | None:
         method, _, rest = head[:head.index(b"\r\n")].partition(b" ")
         target, _, version = rest.rpartition(b" ")
         path, _, query = target.partition(b"?")
         if method not in (b"get", b"post") or version != b"http/1.1" or path in _OPEN or b"wait" in query:
             return None
-        if self._crowd.is_full:
+        if self._is_full:
             return self._busy
         return self._slow_down if method == b"post" and self._has_too_many(head) else None
 

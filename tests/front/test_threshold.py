@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -58,7 +59,7 @@ class House:
 @asynccontextmanager
 async def open_house(most_requests: int = 1) -> AsyncIterator[tuple[House, tuple[str, int]]]:
     house = House()
-    house.crowd._most = most_requests
+    house.crowd.most = most_requests
 
     class Door(PatientProtocol):
         threshold = house.threshold
@@ -67,12 +68,14 @@ async def open_house(most_requests: int = 1) -> AsyncIterator[tuple[House, tuple
     config = uvicorn.Config(Envelope(house.crowd), http=Door, lifespan="off", log_config=None, ws="none")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    yield house, listener.getsockname()
-    while Line.open:
-        Line.open.pop().writer.close()
-    house.free.set()
-    server.should_exit = True
-    await serving
+    try:
+        yield house, listener.getsockname()
+    finally:
+        while Line.open:
+            Line.open.pop().writer.close()
+        house.free.set()
+        server.should_exit = True
+        await serving
 
 
 def head(path: str = "/", method: str = "GET", *lines: str, token: str = "") -> bytes:
@@ -129,6 +132,22 @@ def test_who_is_sent_away_never_comes_in_and_may_ask_again_on_the_same_connectio
             house.free.set()
             assert (await inside.hears())[0] == 200
             assert (await line.asks(head()))[0] == 200
+
+    asyncio.run(story())
+
+
+def test_of_those_who_come_in_one_moment_no_more_come_in_than_there_is_room_for() -> None:
+    async def story() -> None:
+        async with open_house(most_requests=2) as (house, address):
+            lines = [await Line.to(address) for _ in range(20)]
+            for line in lines:
+                os.write(line.writer.get_extra_info("socket").fileno(), head("/busy"))  # the loop has no turn meanwhile
+            answers = asyncio.as_completed([line.hears() for line in lines])
+            for _, answer in zip(range(18), answers, strict=False):
+                status, headers, _ = await answer
+                assert (status, headers.get("connection")) == (503, None)
+            house.free.set()
+            assert [(await answer)[0] for answer in answers] == [200, 200]
 
     asyncio.run(story())
 
@@ -205,7 +224,7 @@ INSIDE = {
 @pytest.mark.parametrize("content", INSIDE.values(), ids=INSIDE.keys())
 def test_what_is_not_plainly_to_be_refused_is_decided_inside(content: bytes) -> None:
     house = House()
-    house.crowd._inside = 1
+    house.crowd.inside = 1
     assert house.threshold.sends_away(head()) is not None
     assert house.threshold.sends_away(content) is None
 
