@@ -14,7 +14,7 @@ from pyhanko.sign.validation import read_certification_data
 
 from signing_service.pdf.ground import ground_of
 from signing_service.pdf.marks import secret_mark
-from signing_service.pdf.reading import entry, feed, reader_of, refusing
+from signing_service.pdf.reading import entry, feed, opened, reader_of, refusing
 from signing_service.pdf.screen import Screening
 from signing_service.pdf.signatures import Standing, standings
 from signing_service.pdf.work import Changes, EarlierSignature, Ground, Limits, Look, Refused
@@ -28,7 +28,7 @@ def look(path: Path, limits: Limits) -> Look:
     not-a-pdf, truncated, encrypted, broken, too-many-pages, too-many-revisions, too-many-signatures,
     active-content, embedded-files (only if the limits say so), certified-no-changes, document-too-costly.
     """
-    with path.open("rb") as document:
+    with opened(path) as document:
         reader = reader_of(document)
         with refusing():
             screening = _screened(reader, limits)

@@ -20,13 +20,15 @@ from pyhanko.pdf_utils.decode_limits import DecodeLimits, DocumentDecodeBudget, 
 from pyhanko.pdf_utils.misc import PdfDecodeLimitError, PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 
-from signing_service.pdf import hexadecimal
+from signing_service.pdf import ascii85, hexadecimal, objects, tables
 from signing_service.pdf.work import Refused
 
-hexadecimal.install()
+for _quick in (ascii85, hexadecimal, objects, tables):
+    _quick.install()
 
 _MIB: Final = 1 << 20
 _CHUNK: Final = 1 << 20
+_IN_MEMORY: Final = 8 * _MIB    # read at once, up to this size: pyHanko goes to and fro in a file, byte by byte
 _END_WINDOW: Final = 2048  # readers look for %%EOF in the last kilobyte; a little more tells "truncated" apart
 
 # A worker has a gigabyte: one stream may become 64 MiB, all that is decoded for one job 256 MiB.
@@ -75,6 +77,14 @@ class Joined(io.RawIOBase):
 def joined(document: BinaryIO, tail: bytes) -> io.BufferedReader:
     """A buffered view of document + tail that starts at its beginning."""
     return io.BufferedReader(Joined(document, tail))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """A document to read, in memory unless it is large."""
+    with path.open("rb") as file:
+        small = os.fstat(file.fileno()).st_size <= _IN_MEMORY
+        yield io.BytesIO(file.read()) if small else file
 
 
 @contextmanager
