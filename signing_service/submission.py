@@ -287,7 +287,7 @@ def as_json(decision: Decision) -> dict[str, Any]:
     terms = decision.terms
     return {
         "policy": decision.policy_name, "hash": decision.policy_hash,
-        "findings": [asdict(finding) for finding in decision.findings],
+        "findings": [{"rule": each.rule, "permits": each.permits, "why": each.why} for each in decision.findings],
         "terms": None if terms is None else {
             "level": terms.level, "confirm": terms.confirm, "lifetime_seconds": int(terms.lifetime.total_seconds()),
             "algorithms": sorted(terms.algorithms), "appearance": terms.appearance,

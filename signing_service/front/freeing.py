@@ -1,4 +1,4 @@
-"""What a call that broke off leaves taken is freed as soon as the database answers again, and not before five minutes.
+"""What a call that broke off leaves taken is freed as soon as the database answers again, not after 90 seconds.
 
 While the database is away a call can neither be carried out nor undone. Whoever made it repeats it within seconds, and
 must not hear that the first is still under way.

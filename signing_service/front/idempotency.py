@@ -30,7 +30,8 @@ from signing_service.front.callers import Caller
 from signing_service.front.runtime import Runtime
 
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
-ABANDONED = timedelta(minutes=5)  # longer than any call takes: whoever held the key is gone
+# Longer than calls take: whoever held the key is gone. One that takes longer all the same makes nothing (`Call.note`).
+ABANDONED = timedelta(seconds=90)
 REPLAYED = {"Idempotency-Replayed": "true"}
 
 Note = Callable[[Connection, BaseModel], None]
@@ -52,13 +53,23 @@ class Call:
     is_noted: bool = False
 
     def note(self, tx: Connection, answer: BaseModel) -> None:
-        """Keep the answer, in the transaction of what it tells of."""
+        """Keep the answer, in the transaction of what it tells of.
+
+        WrongState when the key is another call's by now: then that one makes what was asked for, and this transaction
+        must not be kept.
+        """
+        if not self.keep(tx, answer):
+            raise WrongState("The call took so long that its Idempotency-Key was given to another.", code="in-progress")
         self.is_noted = True
-        tx.execute(
+
+    def keep(self, tx: Connection, answer: BaseModel) -> bool:
+        """Keep the answer, if the key is still this call's."""
+        return tx.execute(
             update(idempotency)
-            .where(idempotency.c.client_id == self.client_id, idempotency.c.key == self.key)
-            .values(status=self.status, body=answer.model_dump_json(exclude_none=True))
-        )
+            .where(idempotency.c.client_id == self.client_id, idempotency.c.key == self.key,
+                   idempotency.c.created_at == self.begun, idempotency.c.status.is_(None))
+            .values(status=self.status, body=_json(answer))
+        ).rowcount == 1
 
 
 def fingerprint(rt: Runtime, request: Request, *content: object) -> str:
@@ -143,8 +154,9 @@ def _forget(rt: Runtime, call: Call) -> None:
 
 
 def _keep(rt: Runtime, call: Call, answer: BaseModel) -> None:
+    """Of what was done once whoever asked: another call under this key says the same."""
     with rt.db.write() as tx:
-        call.note(tx, answer)
+        call.keep(tx, answer)
 
 
 def _json(answer: BaseModel) -> str:
