@@ -14,18 +14,21 @@ from typing import Any
 import pytest
 
 # With `--dist loadfile` a file runs in one process: a long one that comes last runs alone. The order within a file
-# stays; behind these, the longest first, the order of the files is anybody's. A browser's file that is not named
-# here goes before all others.
+# stays; behind these, the longest first (what they wait for counts as well: whoever waits long begins early), the order
+# of the files is anybody's. A browser's file that is not named here goes before all others.
 LONG_FILES = (
-    "browser/test_trouble.py", "browser/test_auditors.py", "browser/test_officials.py", "browser/test_trust.py",
-    "browser/test_desk_acts.py", "browser/test_the_judge.py", "browser/test_operators.py", "browser/test_processes.py",
-    "crash/test_main_path.py", "readme/test_readme.py", "conformance/test_producers.py", "cli/test_device.py",
-    "conformance/test_device_log.py", "pdf/test_pool.py", "architecture/test_boundary.py", "pdf/test_bombs.py",
-    "tlog/test_campaign.py", "signer/test_two_signers.py", "signer/test_process.py", "signer/test_keeping.py",
-    "hsm/test_faults.py", "signer/test_life.py", "signer/test_codes.py", "signer/test_batches.py",
-    "pdf/test_draw.py", "front/web/test_phone.py", "front/web/test_phone_safety.py", "front/web/test_phone_stopping.py",
-    "front/web/test_desk.py", "front/web/test_enrolment.py", "front/web/test_accounts.py",
-    "front/web/test_phone_several.py", "front/web/test_figures.py", "signer/test_phone_life.py",
+    "crash/test_main_path.py", "faults/test_databases.py", "faults/test_time.py", "browser/test_trouble.py",
+    "browser/test_auditors.py", "browser/test_officials.py", "architecture/test_boundary.py", "pdf/test_pool.py",
+    "readme/test_readme.py", "pdf/test_draw.py", "pdf/test_bombs.py", "browser/test_desk_acts.py",
+    "signer/test_two_signers.py", "architecture/test_secrets.py", "cli/test_device.py", "browser/test_operators.py",
+    "browser/test_trust_page.py", "browser/test_processes.py", "hsm/test_faults.py", "hsm/test_contract.py",
+    "conformance/test_device_log.py", "conformance/test_producers.py", "conformance/test_stateful.py",
+    "signer/test_codes.py", "signer/test_life.py", "signer/test_keeping.py", "signer/test_batches.py",
+    "tlog/test_campaign.py", "faults/test_matrix.py", "front/web/test_phone.py", "front/test_search.py",
+    "front/test_authorities.py", "front/test_confirm.py", "front/test_jobs.py", "front/test_delivery.py",
+    "front/test_histories.py", "front/test_submission.py", "front/web/test_enrolment.py", "front/web/test_desk.py",
+    "front/web/test_phone_stopping.py", "front/web/test_phone_safety.py", "signer/test_process.py",
+    "browser/test_the_judge.py", "signer/test_phone_life.py", "bench/test_bench.py",
 )
 HERE = Path(__file__).parent
 # Hundreds of processes are started. One that may not keep what it compiled leaves the same work to all that follow.
