@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, delete, insert, select
 
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import entry, tile
 from signing_service.ids import draw
 from signing_service.tlog.entries import canonical
@@ -130,23 +132,37 @@ class Fact:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-_NEW = insert(entry)
+# What comes from a signer carries its MAC; a front has no right to these columns.
+_NEW = {is_proven: Compiled(insert(entry)) for is_proven in (False, True)}
 INDEXED = ("client_id", "signatory_id", "agency_code", "credential_id", "signing_request_id", "document_digest")
 
 
 def instant(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds, so that text sorts as time does."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def body(entry_id: str, now: datetime, fact: Fact) -> bytes:
     """The canonical bytes of an entry: exactly these are the leaf. Fields without a value are left out."""
+    return _body(entry_id, instant(now), fact, indexed(fact))
+
+
+def _body(entry_id: str, at: str, fact: Fact, columns: Mapping[str, str | None]) -> bytes:
     fields: dict[str, Any] = {
-        "v": FORMAT, "id": entry_id, "at": instant(now), "event": fact.event.value, "actor": fact.actor,
+        "v": FORMAT, "id": entry_id, "at": at, "event": fact.event.value, "actor": fact.actor,
         "outcome": fact.outcome, "data": fact.data,
     }
-    fields |= {name: value for name in INDEXED if (value := getattr(fact, name)) is not None}
+    fields.update((name, value) for name, value in columns.items() if value is not None)
     return canonical(fields)
+
+
+def indexed(fact: Fact) -> dict[str, str | None]:
+    """The columns by which entries are found, besides what each of them has."""
+    return {
+        "client_id": fact.client_id, "signatory_id": fact.signatory_id, "agency_code": fact.agency_code,
+        "credential_id": fact.credential_id, "signing_request_id": fact.signing_request_id,
+        "document_digest": fact.document_digest,
+    }
 
 
 @dataclass(frozen=True)
@@ -162,19 +178,15 @@ class EntryMac:
 
 def record(tx: Connection, now: datetime, *facts: Fact, mac: EntryMac | None = None) -> None:
     """Insert entries into the transaction of the facts they record."""
-    rows = [_row(now, fact, mac) for fact in facts]
-    if rows:
-        tx.execute(_NEW, rows)
+    at = instant(now)
+    _NEW[mac is not None].many(tx, [_row(now, at, fact, mac) for fact in facts])
 
 
-def _row(now: datetime, fact: Fact, mac: EntryMac | None) -> dict[str, Any]:
-    entry_id = draw("en")
-    leaf = body(entry_id, now, fact)
-    row: dict[str, Any] = {
-        "id": entry_id, "at": now, "event": fact.event.value, "actor": fact.actor, "outcome": fact.outcome,
-        "body": leaf.decode(),
-    }
-    row |= {name: getattr(fact, name) for name in INDEXED}
+def _row(now: datetime, at: str, fact: Fact, mac: EntryMac | None) -> dict[str, Any]:
+    entry_id, row = draw("en"), cast(dict[str, Any], indexed(fact))
+    leaf = _body(entry_id, at, fact, row)
+    row |= {"id": entry_id, "at": now, "event": fact.event.value, "actor": fact.actor, "outcome": fact.outcome,
+            "body": leaf.decode()}
     if mac is not None:
         row |= {"mac": mac.over(leaf), "mac_by": mac.signer_id}
     return row

@@ -5,9 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import clock
 from signing_service.errors import Unavailable
 from signing_service.signer.runtime import Runtime
@@ -16,7 +17,9 @@ TOLERANCE = timedelta(seconds=2)       # ordinary clocks are stepped by less
 DRIFT = timedelta(seconds=30)          # from PostgreSQL's, and from the time that passed: one code step
 EVERY = timedelta(seconds=1)           # the mark is raised at most so often: not a write for each signature
 
-_MARK = select(clock.c.high_water).where(clock.c.id == 1)
+_MARK = Compiled(select(clock.c.high_water).where(clock.c.id == 1))
+_RAISE = Compiled(update(clock).where(clock.c.id == 1, clock.c.high_water < bindparam("now"))
+                  .values(high_water=bindparam("now")))
 
 
 def look(rt: Runtime) -> None:
@@ -31,7 +34,8 @@ def check(rt: Runtime, tx: Connection) -> datetime:
     Raises the high-water mark in the same transaction, so that a restart does not forget it.
     """
     now = rt.now()
-    mark = tx.execute(_MARK).scalar_one_or_none()
+    found = _MARK.first(tx, {})
+    mark = None if found is None else found.high_water
     if mark is not None and now < mark - TOLERANCE:
         raise Unavailable("The signer's clock ran back. Nothing is signed until it is right.", code="clock",
                           retry_after=30)
@@ -46,5 +50,5 @@ def check(rt: Runtime, tx: Connection) -> datetime:
         with suppress(IntegrityError), tx.begin_nested():  # another signer's first mark is as good
             tx.execute(insert(clock).values(id=1, high_water=now))
     elif now > mark + EVERY:
-        tx.execute(update(clock).where(clock.c.id == 1, clock.c.high_water < now).values(high_water=now))
+        _RAISE.run(tx, {"now": now})
     return now

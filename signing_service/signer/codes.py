@@ -22,11 +22,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, case, insert, select, update
+from sqlalchemy import Connection, bindparam, case, insert, select, update
 
 from hsm.device import Device, SecretRef
 from hsm.errors import DeviceError, Tampered
 from signing_service.audit import Event, Fact, record
+from signing_service.db.compiled import Compiled, CompiledList
 from signing_service.db.tables import code_state, seed
 from signing_service.errors import NotAuthorized, SigningError
 from signing_service.facts import local_day
@@ -48,18 +49,21 @@ LEFT_FOR_THE_TERMINAL = 2  # of an operator's tries: what comes through the fron
 
 NOT_ACCEPTED = "The code was not accepted."
 
-_OWNERS: BindParameter[list[str]] = bindparam("owners", expanding=True)
-_SEEDS = select(seed).where(seed.c.owner.in_(_OWNERS), seed.c.state == bindparam("state"))
-_STATES = select(code_state).where(code_state.c.owner.in_(_OWNERS))
-_COUNT = update(code_state).where(code_state.c.owner == bindparam("who"), code_state.c.attempts == bindparam("was"))
-_TAKE = update(code_state).where(
+_COUNTERS = ("attempts", "failures", "failures_today", "today", "suspicion", "suspicion_at", "locks", "locked_until",
+             "hard_locked")
+_SEEDS = CompiledList(lambda owners: select(seed).where(seed.c.owner.in_(owners), seed.c.state == bindparam("state")))
+_STATES = CompiledList(lambda owners: select(code_state).where(code_state.c.owner.in_(owners)))
+_COUNT = Compiled(update(code_state).where(
+    code_state.c.owner == bindparam("who"), code_state.c.attempts == bindparam("was"),
+).values({name: bindparam(name) for name in _COUNTERS}))
+_TAKE = Compiled(update(code_state).where(
     code_state.c.owner == bindparam("who"), code_state.c.last_step < bindparam("step"),
 ).values(
     attempts=code_state.c.attempts + 1,  # what another signer is counting from the row before must fail
     last_step=bindparam("step"), failures=0, locks=0, locked_until=None, hard_locked=False,
     failures_today=case((code_state.c.failures_today > 0, code_state.c.failures_today - 1), else_=0),
     suspicion=case((code_state.c.suspicion > 1, code_state.c.suspicion - 1), else_=0.0),
-)
+))
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,8 @@ def attempts(rt: Runtime, tx: Connection, owners: Sequence[str], now: datetime, 
 
 def _count(rt: Runtime, tx: Connection, owners: Sequence[str], now: datetime, seed_state: str,
            leave: int) -> list[Attempt | SigningError]:
-    seeds = {row["owner"]: row for row in tx.execute(_SEEDS, {"owners": owners, "state": seed_state}).mappings()}
-    states: dict[str, Any] = {row["owner"]: row for row in tx.execute(_STATES, {"owners": owners}).mappings()}
+    seeds = {row.owner: row._asdict() for row in _SEEDS.all(tx, owners, {"state": seed_state})}
+    states: dict[str, Any] = {row.owner: row._asdict() for row in _STATES.all(tx, owners)}
     today = local_day(now, rt.settings.timezone)
     counts: list[dict[str, Any]] = []
     answers: list[Attempt | SigningError] = []
@@ -124,7 +128,7 @@ def _count(rt: Runtime, tx: Connection, owners: Sequence[str], now: datetime, se
         counts.append({"who": owner, "was": states[owner]["attempts"], **counted})
         states[owner] = counted  # who is there twice is counted on from here
         answers.append(Attempt(owner, seeds[owner], _tries_left(counted), now))
-    if counts and tx.execute(_COUNT, counts).rowcount != len(counts):
+    if _COUNT.many(tx, counts) != len(counts):
         # another signer counted at the same moment: its count stands, this try is not made
         raise NotAuthorized(NOT_ACCEPTED, code="code-busy")
     return answers
@@ -222,7 +226,7 @@ def accept(tx: Connection, taken: Sequence[tuple[Attempt, int]]) -> None:
     `attempt` took for wrong are given back.
     """
     steps = [{"who": each.owner, "step": step} for each, step in taken]
-    if tx.execute(_TAKE, steps).rowcount != len(steps):
+    if _TAKE.many(tx, steps) != len(steps):
         raise NotAuthorized(NOT_ACCEPTED, code="code-not-accepted")
 
 

@@ -26,6 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hsm.errors import DeviceError, Tampered
 from signing_service.audit import Event, Fact, record
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import confirmation
 from signing_service.errors import Denied, NotAuthorized, SigningError, Unavailable
 from signing_service.ids import draw, matching_code
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 PART = 64  # signatures until outcomes are written: a slow device must not carry a whole batch past its deadline
 T = TypeVar("T")
 R = TypeVar("R")
-_CONFIRMED = insert(confirmation)
+_CONFIRMED = Compiled(insert(confirmation))
 
 
 @dataclass
@@ -214,7 +215,7 @@ class Confirmations:
         accepted = [Accepted(draw("co"), case.asked.signatory_id, case.asked.client_id, case.asked.channel)
                     for case in cases]
         try:
-            tx.execute(_CONFIRMED, [_row(case, each, now) for case, each in zip(cases, accepted, strict=True)])
+            _CONFIRMED.many(tx, [_row(case, each, now) for case, each in zip(cases, accepted, strict=True)])
         except IntegrityError as error:
             raise NotAuthorized(codes.NOT_ACCEPTED, code="code-not-accepted") from error
         record(tx, now, *(_confirmed(case, each) for case, each in zip(cases, accepted, strict=True)),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, select
+from sqlalchemy import Connection, select
 
 from hsm.algorithms import KeyKind
 from hsm.device import Custody, KeyRef
@@ -19,23 +19,23 @@ from policies.decision import Confirm as ConfirmedBy
 from policies.document import Policy
 from signing_service import credentials
 from signing_service.audit import Event
+from signing_service.db.compiled import CompiledList
 from signing_service.db.tables import credential, entry, key, signing_request
 from signing_service.errors import Denied, NotFound, Reason, SigningError, WrongState
 from signing_service.facts import Paper, Records, active_policy, facts_of, local_day, records
 from signing_service.signer.runtime import Runtime
 from signing_service.wire.messages import Line
 
-_IDS: BindParameter[list[str]] = bindparam("ids", expanding=True)
 _c = signing_request.c
-_REQUESTS = select(
+_REQUESTS = CompiledList(lambda ids: select(
     _c.id, _c.client_id, _c.agency_code, _c.signatory_id, _c.credential_id, _c.state, _c.document_type, _c.secrecy,
     _c.urgency, _c.document_digest, _c.document_size, _c.pages, _c.earlier_signatures, _c.warnings, _c.level,
     _c.algorithm, _c.expires_at,
-).where(_c.id.in_(_IDS))
-_CREDENTIALS = select(credential).where(credential.c.id.in_(_IDS))
-_KEYS = select(key).where(key.c.id.in_(_IDS))
-_INTENDED = select(entry.c.signing_request_id).where(
-    entry.c.signing_request_id.in_(_IDS), entry.c.event == Event.INTENT.value)
+).where(_c.id.in_(ids)))
+_CREDENTIALS = CompiledList(lambda ids: select(credential).where(credential.c.id.in_(ids)))
+_KEYS = CompiledList(lambda ids: select(key).where(key.c.id.in_(ids)))
+_INTENDED = CompiledList(lambda ids: select(entry.c.signing_request_id).where(
+    entry.c.signing_request_id.in_(ids), entry.c.event == Event.INTENT.value))
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Grounds:
 
 def read(rt: Runtime, tx: Connection, asked: Sequence[Asked], now: datetime) -> Grounds:
     """ValueError or TypeError where a row cannot be read: one line's trouble, to be found by halves."""
-    ids = {"ids": list({each.line.signing_request_id for each in asked})}
-    requests = {row.id: row for row in tx.execute(_REQUESTS, ids)}
-    intended = set(tx.execute(_INTENDED, ids).scalars())
+    ids = {each.line.signing_request_id for each in asked}
+    requests = {row.id: row for row in _REQUESTS.all(tx, ids)}
+    intended = {row.signing_request_id for row in _INTENDED.all(tx, ids)}
     named = {each.line.credential_id for each in asked}
     known = records(
         tx, agencies={row.agency_code for row in requests.values()},
@@ -91,9 +91,9 @@ def read(rt: Runtime, tx: Connection, asked: Sequence[Asked], now: datetime) -> 
 
 def rows_of(tx: Connection, named: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The rows of these credentials, and of their keys, by id."""
-    found = {row["id"]: row for row in tx.execute(_CREDENTIALS, {"ids": list(named)}).mappings()}
-    keys = tx.execute(_KEYS, {"ids": list({row["key_id"] for row in found.values()})}).mappings()
-    return found, {row["id"]: row for row in keys}
+    found = {row.id: row._asdict() for row in _CREDENTIALS.all(tx, named)}
+    keys = _KEYS.all(tx, {row["key_id"] for row in found.values()})
+    return found, {row.id: row._asdict() for row in keys}
 
 
 def _held(rt: Runtime, tx: Connection, named: set[str]) -> dict[str, Held]:

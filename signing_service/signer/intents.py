@@ -31,6 +31,7 @@ from hsm.errors import DeviceBusy, DeviceError, DeviceUnavailable, Tampered
 from hsm.verification import holds
 from policies.decision import Confirm as ConfirmedBy
 from signing_service.audit import Event, Fact, record
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import intent, signature, signing_request
 from signing_service.errors import NotFound, SigningError, Unavailable, WrongState
 from signing_service.facts import local_day
@@ -120,10 +121,11 @@ class Granted:
     of_credential: Counter[str] = field(default_factory=Counter)
 
 
-_MOVE = update(signing_request).where(
+_MOVE = Compiled(update(signing_request).where(
     signing_request.c.id == bindparam("which"), signing_request.c.state == "pending",
-    signing_request.c.expires_at > bindparam("now"))
-_INTEND = insert(intent)
+    signing_request.c.expires_at > bindparam("now"),
+).values({name: bindparam(name) for name in ("state", "confirmation_id", "tail_digest")}))
+_INTEND = Compiled(insert(intent))
 
 
 def intend(rt: Runtime, tx: Connection, asked: Sequence[Asked], now: datetime) -> list[Intent | SigningError]:
@@ -203,13 +205,13 @@ def _write(rt: Runtime, tx: Connection, granted: Granted, now: datetime) -> None
     """Move the requests, insert the intents. WrongState where another was faster with any of them."""
     if not granted.rows:
         return
-    moved = tx.execute(_MOVE, [
+    moved = _MOVE.many(tx, [
         {"which": row["signing_request_id"], "now": now, "state": "signing",
          "confirmation_id": row["confirmation_id"], "tail_digest": row["tail_digest"]} for row in granted.rows])
-    if moved.rowcount != len(granted.rows):
+    if moved != len(granted.rows):
         raise WrongState("The signing request is no longer pending.", code="not-pending")
     try:
-        tx.execute(_INTEND, granted.rows)
+        _INTEND.many(tx, granted.rows)
     except IntegrityError as error:  # unique per request, and per (confirmation, digest): spent is spent
         raise WrongState(SPENT, code="spent") from error
     record(tx, now, *granted.facts, mac=rt.entry_mac)
@@ -285,10 +287,14 @@ def _failed(made: Intent, error: Exception) -> Performed:
     return Performed(made, Outcome.UNKNOWN, None, f"{type(error).__name__}: the device may have signed")
 
 
-_CLOSE = update(intent).where(intent.c.id == bindparam("which"), intent.c.outcome.is_(None))
-_WRITTEN = select(intent.c.id, intent.c.outcome).where(intent.c.id.in_(bindparam("ids", expanding=True)))
-_KEEP = insert(signature)
-_END = update(signing_request).where(signing_request.c.id == bindparam("which"), signing_request.c.state == "signing")
+_CLOSE = Compiled(update(intent).where(intent.c.id == bindparam("which"), intent.c.outcome.is_(None)).values(
+    {name: bindparam(name) for name in ("outcome", "outcome_at")}))
+_WRITTEN = Compiled(select(intent.c.id, intent.c.outcome).where(intent.c.id == bindparam("which")))
+_KEEP = Compiled(insert(signature))
+_IN_SIGNING = update(signing_request).where(
+    signing_request.c.id == bindparam("which"), signing_request.c.state == "signing")
+_FINISHING = Compiled(_IN_SIGNING.values(state="finishing"))
+_FAILED = Compiled(_IN_SIGNING.values(state="failed", reason=bindparam("reason"), ended_at=bindparam("ended_at")))
 
 
 def conclude(rt: Runtime, tx: Connection, performed: Sequence[Performed], now: datetime) -> list[LineOutcome]:
@@ -297,16 +303,16 @@ def conclude(rt: Runtime, tx: Connection, performed: Sequence[Performed], now: d
     An outcome that is already there as we would write it is our own: a COMMIT whose acknowledgement was lost.
     """
     def written(some: Sequence[Performed]) -> list[LineOutcome]:
-        closed = tx.execute(_CLOSE, [
+        closed = _CLOSE.many(tx, [
             {"which": each.intent.id, "outcome": each.outcome.value, "outcome_at": now} for each in some])
-        if closed.rowcount != len(some):
+        if closed != len(some):
             raise WrongState("The outcome was recorded by another.", code="late")
         _keep(tx, some, now)
         record(tx, now, *(_outcome_fact(each) for each in some), mac=rt.entry_mac)
         return [_told(each) for each in some]
 
     def refused(each: Performed, error: Unfit) -> LineOutcome:
-        found = tx.execute(_WRITTEN, {"ids": [each.intent.id]}).first()
+        found = _WRITTEN.first(tx, {"which": each.intent.id})
         if found is not None and found.outcome == each.outcome:
             return _told(each)
         if not isinstance(error, SigningError):
@@ -320,16 +326,14 @@ def _keep(tx: Connection, performed: Sequence[Performed], now: datetime) -> None
     """The values, and the states of their requests."""
     done = [each for each in performed if each.value is not None]
     failed = [each for each in performed if each.value is None]
-    if done:
-        try:
-            tx.execute(_KEEP, [{"intent_id": each.intent.id, "signing_request_id": each.intent.signing_request_id,
-                                "value": each.value, "created_at": now} for each in done])
-        except IntegrityError as error:  # somebody planted a value: reconcile will close the intent
-            raise WrongState(UNRECORDED, code=Outcome.UNKNOWN.value) from error
-        tx.execute(_END, [{"which": each.intent.signing_request_id, "state": "finishing"} for each in done])
-    if failed:
-        tx.execute(_END, [{"which": each.intent.signing_request_id, "state": "failed", "reason": each.why,
-                           "ended_at": now} for each in failed])
+    try:
+        _KEEP.many(tx, [{"intent_id": each.intent.id, "signing_request_id": each.intent.signing_request_id,
+                         "value": each.value, "created_at": now} for each in done])
+    except IntegrityError as error:  # somebody planted a value: reconcile will close the intent
+        raise WrongState(UNRECORDED, code=Outcome.UNKNOWN.value) from error
+    _FINISHING.many(tx, [{"which": each.intent.signing_request_id} for each in done])
+    _FAILED.many(tx, [{"which": each.intent.signing_request_id, "reason": each.why, "ended_at": now}
+                      for each in failed])
 
 
 def _outcome_fact(performed: Performed) -> Fact:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from signing_service.db.compiled import Compiled
 from signing_service.db.tables import lease
 from signing_service.errors import Unavailable
 from signing_service.signer.runtime import Runtime
 
 SEQUENCER = "sequencer"
+
+_KEEP = Compiled(update(lease).where(lease.c.name == bindparam("which"), lease.c.holder == bindparam("who"))
+                 .values(expires_at=bindparam("until")))
+_HOLDER = Compiled(select(lease.c.holder, lease.c.expires_at).where(lease.c.name == bindparam("which")))
 
 
 def name_of(signer_id: str) -> str:
@@ -36,10 +41,7 @@ def check(rt: Runtime) -> None:
 
 def hold(tx: Connection, name: str, holder: str, now: datetime, until: datetime) -> bool:
     """Take or keep a lease. The epoch rises with each change of holder. False: somebody else has it."""
-    kept = tx.execute(
-        update(lease).where(lease.c.name == name, lease.c.holder == holder).values(expires_at=until)
-    )
-    if kept.rowcount == 1:
+    if _KEEP.run(tx, {"which": name, "who": holder, "until": until}) == 1:
         return True
     taken = tx.execute(
         update(lease).where(lease.c.name == name, or_(lease.c.expires_at < now, lease.c.holder == ""))
@@ -55,6 +57,12 @@ def hold(tx: Connection, name: str, holder: str, now: datetime, until: datetime)
     except IntegrityError:  # another took it between our look and our insert
         return False
     return True
+
+
+def is_held(tx: Connection, name: str, holder: str, until: datetime) -> bool:
+    """Is this lease ours, and for so long yet? Writes nothing."""
+    found = _HOLDER.first(tx, {"which": name})
+    return found is not None and found.holder == holder and bool(found.expires_at >= until)
 
 
 def is_alive(tx: Connection, signer_id: str, now: datetime) -> bool:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
+from signing_service.db.compiled import run_plainly
 from signing_service.errors import SigningError
 
 T = TypeVar("T")
@@ -30,16 +31,16 @@ def together(
     """
     if not items:
         return []
-    tx.exec_driver_sql(f"SAVEPOINT {POINT}")  # begin_nested() says the same, and costs four times as much
+    run_plainly(tx, f"SAVEPOINT {POINT}")  # begin_nested() says the same, and costs ten times as much
     try:
         answers = work(items)
     except (SigningError, ValueError, TypeError) as error:
-        tx.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {POINT}")
-        tx.exec_driver_sql(f"RELEASE SAVEPOINT {POINT}")
+        run_plainly(tx, f"ROLLBACK TO SAVEPOINT {POINT}")
+        run_plainly(tx, f"RELEASE SAVEPOINT {POINT}")
         if len(items) == 1:
             return [refused(items[0], error)]
     else:
-        tx.exec_driver_sql(f"RELEASE SAVEPOINT {POINT}")
+        run_plainly(tx, f"RELEASE SAVEPOINT {POINT}")
         return answers
     middle = len(items) // 2
     return [answer for half in (items[:middle], items[middle:])

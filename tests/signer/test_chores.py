@@ -21,13 +21,14 @@ from signing_service.audit import Event, Fact, record
 from signing_service.db.tables import clock as clock_table
 from signing_service.db.tables import entry, lease
 from signing_service.errors import SigningError, Unavailable
-from signing_service.signer import clock, process, sequencer, timestamps
+from signing_service.signer import clock, leases, process, sequencer, timestamps
 from signing_service.signer.health import NAMES, STALE, Watch
 from signing_service.signer.process import Signer
 from signing_service.wire import messages as m
 from signing_service.wire.client import SignerClient
 from tests.support.city import City, Clock, runtime
 from tests.support.memory_device import MemoryDevice
+from tests.support.statements import statements
 
 
 def note(city: City) -> None:
@@ -44,6 +45,22 @@ def test_a_signer_whose_device_cannot_sign_checkpoints_lets_another_sequence(
         sequencer.sequence(city.rt)
     assert sequencer.sequence(other) > 0
     other.db.close()
+
+
+def test_a_lease_on_the_log_that_lasts_is_kept_by_the_transaction_that_writes_the_log(city: City) -> None:
+    note(city)
+    sequencer.sequence(city.rt)
+    commits = {}
+    for seconds in (1, 8):  # of fifteen
+        city.later(seconds)
+        note(city)
+        with statements(city.rt.db) as asked:
+            assert sequencer.sequence(city.rt) > 0
+        commits[seconds] = asked.commits
+        with city.rt.db.read() as tx:
+            until = tx.execute(select(lease.c.expires_at).where(lease.c.name == leases.SEQUENCER)).scalar_one()
+        assert until == city.clock.at + timedelta(seconds=city.rt.settings.lease_seconds)
+    assert commits == {1: 1, 8: 2}
 
 
 def test_silence_is_recorded_once_while_nobody_can_sequence_it(city: City) -> None:

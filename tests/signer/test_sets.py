@@ -62,7 +62,7 @@ def test_one_that_does_not_fit_is_found_in_few_steps(city: City, monkeypatch: py
 
     def too_early(*args: Any) -> Grounds:
         seen = looked_at(*args)
-        stale = {name: SimpleNamespace(**{**row._mapping, "state": "pending"}) for name, row in seen.requests.items()}
+        stale = {name: SimpleNamespace(**{**row._asdict(), "state": "pending"}) for name, row in seen.requests.items()}
         return replace(seen, requests=stale)
 
     monkeypatch.setattr(intents, "read", too_early)
