@@ -84,7 +84,8 @@ def search_and_count(db: Database, reader: Known, now: datetime, wanted: Wanted)
     _check(wanted)
     note_reading(db, reader, now, "search", asked(wanted))
     with snapshot(db) as tx:
-        return page_of(tx, reader, wanted), count_of(tx, reader, wanted)
+        plan = _plan(tx, reader, wanted)  # the stretch of a time is looked for once
+        return _page(plan, reader, wanted), _count(plan)
 
 
 def asked(wanted: Wanted) -> dict[str, Any]:
@@ -112,9 +113,13 @@ def _check(wanted: Wanted) -> None:
 
 def page_of(tx: Connection, reader: Known, wanted: Wanted) -> Page:
     """The page, inside a transaction. The caller has put the reading on record."""
+    return _page(_plan(tx, reader, wanted), reader, wanted)
+
+
+def _page(plan: Plan, reader: Known, wanted: Wanted) -> Page:
     if wanted.before is not None:
-        return _page_before(tx, reader, wanted, wanted.before)
-    plan = _plan(tx, reader, wanted)
+        return _page_before(plan, reader, wanted, wanted.before)
+    tx = plan.tx
     found, stopped = _walk(plan, _position(tx, reader, wanted.after, wanted.order), wanted.limit + 1)
     shown = found[:wanted.limit]
     after = shown[-1].id if len(found) > wanted.limit else stopped
@@ -122,11 +127,10 @@ def page_of(tx: Connection, reader: Known, wanted: Wanted) -> Page:
     return Page(_entries(tx, shown), after, before, stopped is not None)
 
 
-def _page_before(tx: Connection, reader: Known, wanted: Wanted, before: str) -> Page:
+def _page_before(plan: Plan, reader: Known, wanted: Wanted, before: str) -> Page:
     """Found by walking the other way, and shown the right way round."""
-    other = Order.OLDEST if wanted.order is Order.NEWEST else Order.NEWEST
-    turned = replace(wanted, order=other, before=None)
-    found, stopped = _walk(_plan(tx, reader, turned), _position(tx, reader, before, other), wanted.limit + 1)
+    tx, other = plan.tx, Order.OLDEST if wanted.order is Order.NEWEST else Order.NEWEST
+    found, stopped = _walk(replace(plan, order=other), _position(tx, reader, before, other), wanted.limit + 1)
     shown = found[:wanted.limit][::-1]
     towards = shown[0].id if len(found) > wanted.limit else stopped
     return Page(_entries(tx, shown), shown[-1].id if shown else before, towards, stopped is not None)
@@ -264,7 +268,10 @@ def _walk(plan: Plan, start: Position, limit: int) -> tuple[list[Any], str | Non
 
 def count_of(tx: Connection, reader: Known, wanted: Wanted) -> Count:
     """How many entries are wanted, wherever the page stands."""
-    plan = _plan(tx, reader, wanted)
+    return _count(_plan(tx, reader, wanted))
+
+
+def _count(plan: Plan) -> Count:
     if not plan.is_few and not plan.asked:
         return Count(MOST_COUNTED, Counted.MORE_THAN)
     number = 0

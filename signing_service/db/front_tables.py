@@ -91,8 +91,8 @@ signing_request = Table(
     Index("ix_request_waiting", "signatory_id", "state", "urgency", "id"),
     Index("ix_request_batch", "batch_id", "id"),
     Index("ix_request_created", "created_at"),           # figures of a period
-    Index("ix_request_number", "number"),
-    Index("ix_request_symbol", "symbol"),
+    Index("ix_request_number", "number", "symbol", "document_type"),
+    Index("ix_request_symbol", "symbol", "document_type"),
     Index("ix_request_type", "document_type"),
     Index("ix_request_open", "state", "expires_at"),
     Index("ix_request_digest", "document_digest"),
