@@ -20,7 +20,7 @@ from signing_service.front.threshold import Threshold
 
 HEADER_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of its headers
 TAKING_SECONDS = 30.0  # for the rest of what was written: a piece of a download at most
-MOST_WRITTEN = 16_384  # bytes of answers that wait in memory before whoever writes more has to wait itself. Above the
+MOST_WRITTEN = 8_192   # bytes of answers that wait in memory before whoever writes more has to wait itself. Above the
                        # size of most answers: head and body leave together
 MOST_OWING = 8_192     # connections that owe us a request or the rest of one: 100 MB. With fewer, thousands that come
                        # back at once would push honest ones out before these have said a word

@@ -2,7 +2,12 @@
 
 Stretches without bombs and with them take turns, so that whatever else the machine does falls on both. In all of them
 the same calls begin at the same rate (an open loop). Bombs come from two clients with one upload each, one after the
-other, all of them in every campaign and again until the time is over.
+other, all of them in every campaign and again until the time is over; and while they do, from clients nobody has heard
+of before, whose first document is a costly one.
+
+    SIGNING_CAMPAIGN=full python -m pytest -q -s tests/faults/test_long_bombs.py       # six minutes, alone
+
+Whoever sends bombs would do so from machines of their own; their processes give way to all others here.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from signing_service.db.engine import Database
+from signing_service.pdf.priority import step_back
 from signing_service.register import NewClient, add_client
 from tests.support import campaign, memory
 from tests.support.asking import Answer, Line, Lines, Load, counted, form, in_ms, p99, words
@@ -29,10 +35,11 @@ from tests.support.crowd import crowd
 from tests.support.hostile_documents import TRAPS
 from tests.support.service import PLAN, Service, until
 
-PAIRS, STRETCH = 8, 40.0                    # stretches of each kind, and how long one of them is, in seconds
+PAIRS, STRETCH = 4, 24.0                    # stretches of each kind, and how long one of them is, in seconds
 CONFIRMED, DOWNLOADED, ASKED, SUBMITTED = 3.0, 5.0, 10.0, 1.0  # each second
 OFFICIALS = 120                             # each confirms every 40 seconds, so that every code is a new one
-AT_ONCE = 8                                 # bombs that one process of somebody hostile carries
+NEWCOMERS = 3                               # of each stretch
+COSTLY = "a table of contents with entries of no width"     # 141 bytes that take as long as anybody lets them
 WORSE = 1.2                                 # times the p99 without bombs
 LONGEST_WAIT = 5.0                          # seconds that an honest submission takes, whatever others send
 LARGEST_WORKER = 1 << 30                    # bytes
@@ -51,9 +58,10 @@ class Town:
     answered: dict[str, str] = field(default_factory=dict)   # a trap's name: the code of its answer
     slowest_bomb: float = 0.0
     largest_worker: int = 0
+    attackers_cpu: float = 0.0
     numbers: Iterator[int] = field(default_factory=itertools.count)
     bombs: dict[str, str] = field(default_factory=dict)      # a file's name: the trap in it
-    waiting: list[str] = field(default_factory=list)         # files that are still to be sent in this round
+    newcomers: list[str] = field(default_factory=list)       # clients that have sent nothing yet
 
     @property
     def unanswered(self) -> list[str]:
@@ -71,7 +79,9 @@ def test_bombs_are_one_client_s_problem(tmp_path: Path) -> None:
     service = Service(tmp_path, f"sqlite:///{tmp_path / 'signing.db'}")
     town = Town(service, crowd(service.city, OFFICIALS))
     try:
-        secrets = {name: registered(service, name) for name in ("office", "honest", "hostile-0", "hostile-1")}
+        town.newcomers = [f"newcomer-{at}" for at in range(PAIRS * NEWCOMERS)]
+        secrets = {name: registered(service, name)
+                   for name in ("office", "honest", "hostile-0", "hostile-1", *town.newcomers)}
         service.start()
         loads = asyncio.run(_campaign(town, secrets))
         until(lambda: service.open_intents() == 0, 60)
@@ -107,12 +117,14 @@ async def _campaign(town: Town, secrets: dict[str, tuple[str, str]]) -> tuple[Lo
     watching = asyncio.create_task(_watch(town))
     for _ in range(PAIRS):
         await _stretch(town, quiet)
-        hostile = [asyncio.create_task(_bombards_on(town, f"hostile-{at}")) for at in range(2)]
+        hostile = [asyncio.create_task(_bombards_on(town, at)) for at in range(2)]
+        hostile += [asyncio.create_task(_comes(town, at)) for at in range(NEWCOMERS)]
         await _stretch(town, bombed)
         await _ended(hostile)
         await asyncio.sleep(3)  # what they left under way is over before the next quiet stretch
     await asyncio.gather(*(_bombards(town, f"hostile-{at}", town.unanswered[at::2]) for at in range(2)))
     watching.cancel()
+    town.attackers_cpu = _attackers_cpu()
     return quiet, bombed
 
 
@@ -174,12 +186,17 @@ def _made(directory: Path) -> dict[str, str]:
     return files
 
 
-async def _bombards_on(town: Town, who: str) -> None:
+async def _bombards_on(town: Town, at: int) -> None:
     """Send what nobody has sent yet, and then all of them again, until somebody ends it."""
     while True:
-        town.waiting = town.waiting or town.unanswered or list(town.bombs)
-        files, town.waiting = town.waiting[:AT_ONCE], town.waiting[AT_ONCE:]
-        await _bombards(town, who, files)
+        await _bombards(town, f"hostile-{at}", town.unanswered[at::2] or list(town.bombs)[at::2])
+
+
+async def _comes(town: Town, at: int) -> None:
+    """Somebody new, in the course of a stretch, with one costly document."""
+    who = town.newcomers.pop()
+    await asyncio.sleep(at * STRETCH / NEWCOMERS)
+    await _bombards(town, who, [file for file, name in town.bombs.items() if name == COSTLY])
 
 
 async def _bombards(town: Town, who: str, files: list[str]) -> None:
@@ -187,8 +204,9 @@ async def _bombards(town: Town, who: str, files: list[str]) -> None:
     submission = json.dumps(town.service.submission(town.officials[0], level="B-B"))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.bombarding", str(town.service.ports[0]), town.tokens[who], submission,
-        *files, stdout=asyncio.subprocess.PIPE)
+        *files, stdout=asyncio.subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
+    await step_back(process.pid)
     try:
         async for line in process.stdout:
             told = json.loads(line)
@@ -201,7 +219,9 @@ async def _bombards(town: Town, who: str, files: list[str]) -> None:
 
 
 def _note(town: Town, name: str, code: str, seconds: float) -> None:
-    """A wrong answer is not forgotten for a right one later."""
+    """A wrong answer is not forgotten for a right one later; who was told to come back does so."""
+    if code == "busy":
+        return
     town.answered[name] = code if code not in TRAPS[name].codes else town.answered.get(name, code)
     town.slowest_bomb = max(town.slowest_bomb, seconds)
 
@@ -230,6 +250,12 @@ def resident(pid: int) -> int:
     return pages * resource.getpagesize()
 
 
+def _attackers_cpu() -> float:
+    """Of our processes that have ended, which are theirs: the service still runs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _judge(town: Town, quiet: Loads, bombed: Loads) -> None:
     figures: dict[str, object] = {}
     for kind in KINDS:
@@ -241,7 +267,8 @@ def _judge(town: Town, quiet: Loads, bombed: Loads) -> None:
     campaign.proven(
         "bombs", traps=len(TRAPS), answered=len(town.answered), stretches=PAIRS * 2, seconds=STRETCH,
         answers=counted(town.answered.values()), slowest_answer_s=round(town.slowest_bomb, 2),
-        longest_wait_of_others_s=round(waited, 2), largest_process_mib=town.largest_worker >> 20,
+        longest_wait_of_others_s=round(waited, 2), newcomers=PAIRS * NEWCOMERS,
+        largest_process_mib=town.largest_worker >> 20, attackers_cpu_s=round(town.attackers_cpu, 1),
         codes={kind: str(found) for kind, found in others.items()}, load=os.getloadavg(),
         at=time.strftime("%H:%M"), **figures)
     wrong = {name: code for name, code in town.answered.items() if code not in TRAPS[name].codes}

@@ -23,7 +23,7 @@ from signing_service.front.patience import MOST_UNSENT, PatientProtocol, hold_li
 
 MIB = 1 << 20
 READERS = 12
-HELD = 90_000  # bytes for each of them: a piece, and what any connection costs; with larger ones it was 570,000
+HELD = 70_000  # bytes for each of them: a piece, and what any connection costs; with larger ones it was 570,000
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def body_of(address: tuple[str, int], *more: str) -> bytes:
 
 
 SIZES = {
-    "empty": 0, "small": 1_000, "a piece": 1 << 15, "a piece and a byte": (1 << 15) + 1, "many pieces": 3 * MIB + 17,
+    "empty": 0, "small": 1_000, "a piece": 1 << 14, "a piece and a byte": (1 << 14) + 1, "many pieces": 3 * MIB + 17,
 }
 
 
