@@ -1,14 +1,16 @@
 """Connections to SQLite or PostgreSQL that behave the same where it matters.
 
 SQLite: WAL, `synchronous=FULL` (a commit that returned is on disk), `BEGIN IMMEDIATE` (a writer waits its turn
-instead of failing half-way). PostgreSQL: READ COMMITTED, connections checked before use.
+instead of failing half-way). PostgreSQL: READ COMMITTED, connections that rested are checked before use.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,9 +19,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from signing_service.db.compiled import run_plainly
 from signing_service.errors import Unavailable
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
+FRESH_SECONDS = 1.0  # a connection that was used so lately is not asked whether it is still there
 LOCK_SECONDS = 10  # how long a PostgreSQL statement waits for somebody else's row
 # A machine that vanished without a word is noticed within half a minute by both ends: else we would wait for its
 # answer, and its row locks would live, as long as TCP believes in it, which is hours.
@@ -94,14 +97,36 @@ def _is_outage(error: DBAPIError) -> bool:
 
 
 def _postgresql(url: str, pool_size: int) -> Engine:
-    return create_engine(
+    engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
-        pool_size=pool_size, max_overflow=2, pool_timeout=5, pool_pre_ping=True, isolation_level="READ COMMITTED",
+        pool_size=pool_size, max_overflow=2, pool_timeout=5, isolation_level="READ COMMITTED",
         connect_args={
             "connect_timeout": 5, **KEEPALIVE,
             "options": f"-c timezone=UTC -c lock_timeout={LOCK_SECONDS}s {SERVER_KEEPALIVE}",
         },
     )
+    _check_what_rested(engine)
+    return engine
+
+
+def _check_what_rested(engine: Engine) -> None:
+    """A connection that was used a moment ago is taken as it is; any other is asked first.
+
+    With the first that turns out to be gone, here or in use, all others of the pool are replaced as well.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def rest(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def check(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if time.monotonic() - record.info.get("rests_since", math.inf) < FRESH_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error  # the pool replaces it, and the others
 
 
 def _sqlite(url: str, pool_size: int) -> Engine:
