@@ -1,4 +1,4 @@
-"""Hexadecimal strings in one piece: the only place where pyHanko itself is changed.
+"""Hexadecimal strings in one piece. With `objects`, `tables` and `ascii85` all that is changed of pyHanko.
 
 It reads a hexadecimal string digit by digit, a microsecond or two each. The place for a signature with a timestamp
 has twenty thousand digits, so every look at a signed document cost 20 ms for them alone, and a string of millions

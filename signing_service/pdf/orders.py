@@ -7,6 +7,7 @@ has to move ahead of what is used. Wall time is the parent's affair: it kills.
 from __future__ import annotations
 
 import errno
+import gc
 import math
 import os
 import resource
@@ -30,6 +31,7 @@ from signing_service.pdf.messages import (
 )
 from signing_service.pdf.work import Refused, Wall
 
+_GARBAGE: Final = 50_000    # objects between two searches for garbage; an ordinary document makes a few thousand
 _FILES: Final = 32  # a document, its tail, an output, a font, and the interpreter's own
 
 _MACHINE: Final = frozenset({
@@ -60,11 +62,20 @@ def greet(walls: frozenset[Wall]) -> None:
 
 def serve(trade: Trade) -> None:
     """Do what is ordered until stdin ends, or until the memory did."""
+    _keep_what_is_there()
     while (order := _next(sys.stdin.buffer)) is not None:
         answer = _answer(order, trade)
         _send(answer)
         if answer.outcome is Outcome.TOO_COSTLY:
             return  # what is left of the memory is anybody's guess; the parent starts another one
+        gc.collect()    # a document is a circle of objects: gone before the next one comes, and after the answer
+
+
+def _keep_what_is_there() -> None:
+    """What was imported lives as long as we do: the garbage collector need not go through it for each document."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 def _send(answer: Answer) -> None:

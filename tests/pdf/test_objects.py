@@ -148,6 +148,8 @@ TRAILERS = st.sampled_from([b"trailer\n<< >>", b"trailer<<", b"trailer", b"%c\nt
 
 @given(sections=TABLES, ending=TRAILERS)
 @example(sections=[(b"0 2\n", [b"0000000000 65535 f \n", b"0000000123 00000 n \n"])], ending=b"trailer\n<< >>")
+@example(sections=[(b"0 1\n", [b"0000000000 65535 f \n"])], ending=b"%c\ntrailer <<")
+@example(sections=[(b"0 1\n", [b"0000000000 65535 f \n"]), (b"3 2\n", [])], ending=b"trailer <<")
 def test_a_table_is_read_as_pyhanko_reads_it(sections: list[tuple[bytes, list[bytes]]], ending: bytes) -> None:
     content = b"\n" + b"".join(head + b"".join(rows) for head, rows in sections) + ending
 
@@ -217,6 +219,9 @@ def test_a_stream_in_ascii85_is_decoded_as_pyhanko_decodes_it(content: bytes, cu
 
 
 @given(data=st.text(alphabet="!\"5suvz~> \n\0A", max_size=30), end=st.sampled_from(["~>", "~>~>", ""]))
+@example(data="uuuuu", end="~>")
+@example(data="s8W-!s8W-\"", end="~>")
+@example(data="uu", end="~>")
 def test_nonsense_in_ascii85_is_refused_as_pyhanko_refuses_it(data: str, end: str) -> None:
     assert decoding(ascii85.decode, (data + end).encode()) == decoding(ascii85._stock, (data + end).encode())
 
