@@ -10,7 +10,7 @@ import socket
 import uvicorn
 
 from signing_service.front.app import create_house
-from signing_service.front.patience import MOST_OWING, PatientProtocol, hold_little
+from signing_service.front.patience import MOST_OWING, PatientProtocol, doors, hold_little
 from signing_service.front.runtime import open_runtime
 from signing_service.front.settings import FrontSettings
 from signing_service.front.web import pages
@@ -35,7 +35,7 @@ async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
             timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=ENDING,
         )
         warming = asyncio.create_task(_warm())
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await uvicorn.Server(config).serve(sockets=doors(listener))
         warming.cancel()
 
 

@@ -24,12 +24,20 @@ MOST_WRITTEN = 8_192   # bytes of answers that wait in memory before whoever wri
                        # size of most answers: head and body leave together
 MOST_OWING = 8_192     # connections that owe us a request or the rest of one: 100 MB. With fewer, thousands that come
                        # back at once would push honest ones out before these have said a word
+DOORS = 16             # connections accepted in one turn of the loop: libuv takes one for each listening descriptor
 MOST_UNSENT = 131_072  # bytes of one connection that wait in the kernel; its own measure is 2.5 MB and more
 
 
 def hold_little(listener: socket.socket) -> None:
     """Those who are accepted from here take from us what they read, and little more in advance (tcp(7))."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
+
+
+def doors(listener: socket.socket) -> list[socket.socket]:
+    """The same listening socket so many times. With one of them a loop that is busy lets in one connection in each of
+    its turns, and thousands who come to be refused keep everybody waiting outside, where nobody can refuse them.
+    """
+    return [listener, *(listener.dup() for _ in range(DOORS - 1))]
 
 
 class PatientProtocol(H11Protocol):

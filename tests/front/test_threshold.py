@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 
 import pytest
 import uvicorn
+import uvloop
 
 from signing_service import metrics
 from signing_service.access import Holder, Recognised, hash_of
 from signing_service.front.callers import Caller, Role
 from signing_service.front.limits import Crowd, Envelope, Uploads
-from signing_service.front.patience import PatientProtocol
+from signing_service.front.patience import PatientProtocol, doors
 from signing_service.front.threshold import MOST_THROWN_AWAY, Threshold
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -253,6 +254,28 @@ def test_it_says_the_same_as_inside_and_is_counted_the_same() -> None:
 def counted() -> float:
     return metrics.registry().get_sample_value(
         "signing_http_requests_total", {"route": "unknown", "status": "503"}) or 0
+
+
+def test_many_are_let_in_at_once_and_nobody_waits_for_a_turn_of_the_loop_each() -> None:
+    class Visitor(asyncio.Protocol):
+        came = 0
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            Visitor.came += 1
+
+    async def story() -> int:
+        listener, turns = socket.create_server(("127.0.0.1", 0), backlog=500), 0
+        listener.setblocking(False)
+        serving = [await asyncio.get_running_loop().create_server(Visitor, sock=each) for each in doors(listener)]
+        coming = [socket.create_connection(listener.getsockname()) for _ in range(64)]
+        while Visitor.came < len(coming):
+            turns += 1
+            await asyncio.sleep(0)
+        for each in (*coming, *serving):
+            each.close()
+        return turns
+
+    assert uvloop.run(story()) < 16
 
 
 def test_who_was_sent_away_and_leaves_a_body_half_way_is_hung_up_on() -> None:
