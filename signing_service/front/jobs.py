@@ -122,12 +122,15 @@ async def expire(rt: Runtime) -> int:
 
 
 def _expire(rt: Runtime, now: datetime) -> int:
-    with rt.db.write() as tx:
+    with rt.db.read() as tx:  # who searches holds up no writer
         due = tx.execute(
-            select(signing_request)
+            select(signing_request.c.id)
             .where(signing_request.c.state == "pending", signing_request.c.expires_at <= now)
             .order_by(signing_request.c.expires_at).limit(BATCH)
         ).all()
+    if not due:
+        return 0
+    with rt.db.write() as tx:
         return sum(_expire_one(tx, row.id, now) for row in due)
 
 
@@ -159,19 +162,26 @@ async def announce(rt: Runtime) -> int:
 
 
 def _announce(rt: Runtime, now: datetime) -> int:
-    untold = ~exists().where(outbox.c.signing_request_id == signing_request.c.id)
+    with rt.db.read() as tx:  # as above; nearly always there is nothing
+        if not _untold(tx, now):
+            return 0
     with rt.db.write() as tx:
-        ended = tx.execute(
-            select(signing_request.c.id)
-            .join(client, client.c.id == signing_request.c.client_id)
-            .where(signing_request.c.state.in_(("failed", "denied", "expired")),
-                   signing_request.c.ended_at > now - NEWS, client.c.webhook_url.is_not(None),
-                   client.c.state == "active", untold)
-            .limit(BATCH)
-        ).all()
-        for row in ended:
-            delivery.enqueue(tx, row.id, now)
+        ended = _untold(tx, now)
+        for request_id in ended:
+            delivery.enqueue(tx, request_id, now)
     return len(ended)
+
+
+def _untold(tx: Connection, now: datetime) -> list[str]:
+    untold = ~exists().where(outbox.c.signing_request_id == signing_request.c.id)
+    return list(tx.execute(
+        select(signing_request.c.id)
+        .join(client, client.c.id == signing_request.c.client_id)
+        .where(signing_request.c.state.in_(("failed", "denied", "expired")),
+               signing_request.c.ended_at > now - NEWS, client.c.webhook_url.is_not(None),
+               client.c.state == "active", untold)
+        .limit(BATCH)
+    ).scalars())
 
 
 # ------------------------------------------------------------------------------------------------------ finishing

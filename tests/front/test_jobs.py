@@ -20,6 +20,7 @@ from signing_service.front import jobs, sweeping
 from signing_service.ids import draw
 from tests.support import databases
 from tests.support.hall import Hall, hall
+from tests.support.statements import statements
 
 DAY = timedelta(days=1)
 
@@ -67,6 +68,19 @@ def test_only_what_is_pending_expires(tmp_path: Path, state: str) -> None:
         it.clock.forward(1e6)
         assert await jobs.expire(it.rt) == 0
         assert it.row(request_id).state == state
+
+    tell(tmp_path, story)
+
+
+@pytest.mark.parametrize("job", [jobs.expire, jobs.announce], ids=lambda job: job.__name__)
+def test_a_search_that_finds_nothing_holds_up_no_writer(
+    tmp_path: Path, job: Callable[[Any], Awaitable[int]],
+) -> None:
+    async def story(it: Hall) -> None:
+        await submitted(it)
+        with statements(it.rt.db) as asked:
+            assert await job(it.rt) == 0
+        assert (len(asked), asked.commits) == (1, 0)
 
     tell(tmp_path, story)
 
