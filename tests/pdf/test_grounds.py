@@ -80,14 +80,14 @@ def test_the_pool_hands_on_what_it_has_read(tmp_path: Path, monkeypatch: pytest.
     handed: list[PrepareOrder] = []
 
     async def story(pool: Pool) -> Prepared:
-        run = pool._run
+        work = pool._work
 
         async def watched(verb: object, order: object, *more: object) -> object:
             if isinstance(order, PrepareOrder):
                 handed.append(order)
-            return await run(verb, order, *more)    # type: ignore[arg-type]  # as it came
+            return await work(verb, order, *more)    # type: ignore[arg-type]  # as it came
 
-        monkeypatch.setattr(pool, "_run", watched)
+        monkeypatch.setattr(pool, "_work", watched)
         await pool.look(stored)
         return await pool.prepare(SIGNATORY.order(stored, tmp_path / "tail"))
 
