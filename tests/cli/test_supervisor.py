@@ -85,6 +85,7 @@ def test_who_can_wait_starts_when_the_others_are_ready_and_ends_between_them(tmp
 
     inner, fronts = [child("signer", diary)], [child("front", diary)]
     assert supervised(inner, fronts, all_started, [jobs], ready) == 0
+    assert len(asked) > 3  # it was not there before they were ready
     assert asked == [None] * len(asked)
     assert lines(diary)[2:] == ["jobs start", "front end", "jobs end", "signer end"]
 
