@@ -135,8 +135,11 @@ def _nurse(path: str) -> int:
 
 
 def _fork(order: dict[str, object]) -> int:
-    pid = os.fork()
+    pid, group = os.fork(), order["group"]
+    assert isinstance(group, int)
     if pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it has died, or its group has: see `_become`
+            os.setpgid(pid, group or pid)  # here as well: who is forked next may join it at once
         return pid
     try:
         _become(order)
