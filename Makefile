@@ -75,7 +75,7 @@ bench: $(READY) ## How fast it is, beside PDFBox and pyHanko on the same device 
 	@.ci/install-missing $(FOR_BENCH)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench
 
-scale: $(READY) ## 100,000 signatories, five million entries, two nodes of which one dies (25 GB in /tmp)
+scale: $(READY) ## 100,000 signatories, five million entries, two nodes of which one dies (18 GB in /tmp, an hour)
 	@.ci/install-missing $(FOR_TESTS)
 	@PYTHONPATH=. $(BIN)/python -m tests.bench.scale
 

@@ -30,7 +30,7 @@ class SignerSettings(BaseSettings):
     device_deadline: float = 5.0       # seconds; PKCS#11 itself has no time-outs
     device_threads: int = 4
     # Keys and seeds that stay in the device, two for each person who signs: ten thousand people. SoftHSM holds 11 KiB
-    # for each (230 MiB in all); a person whose two are not there costs 1.1 ms of CPU more, of some 10 ms.
+    # for each (230 MiB in all); a person whose two are not there costs 1.4 ms of CPU more, of 5 to 8 ms.
     resident_keys: int = 20_000
     intent_seconds: float = 30.0       # an intent may be acted upon for so long
     lease_seconds: float = 15.0        # how long a silent signer counts as alive
