@@ -34,6 +34,7 @@ CUT_OFF: Final = frozenset({"truncated"})
 LOCKED: Final = frozenset({"certified-no-changes"})
 CROWDED: Final = frozenset({"too-many-signatures"})
 CROWDED_OR_COSTLY: Final = CROWDED | COSTLY
+MANY_OR_COSTLY: Final = COSTLY | {"too-many-revisions"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ TRAPS: Final[dict[str, Trap]] = {
     **_all(BOMBS, EITHER | CUT_OFF | {"too-many-pages", "too-many-revisions", "active-content"}),
     **_all(_ready(LOOPS), EITHER),
     **_all(_ready(ACTIVE), frozenset({"active-content"})),
-    **_all(TABLES, BROKEN, COSTLY=("a table packed with a predictor of no columns",), EITHER=(
-        "fifty thousand revisions", "a table with four hundred thousand lines for one object",
+    **_all(TABLES, BROKEN, COSTLY=("a table packed with a predictor of no columns",), MANY_OR_COSTLY=(
+        "fifty thousand revisions",
+    ), TAKEN_OR_COSTLY=("a table with four hundred thousand lines for one object",), EITHER=(
         "a table with a line for each of a million objects", "a table in a million pieces",
         "a table whose columns are two thousand million bytes wide", "a table of a size beyond all numbers",
         "a table packed with a predictor two thousand million columns wide",
