@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 
 from tests.fuzz import campaign, smaller
 from tests.fuzz.target import TARGETS
@@ -25,7 +24,7 @@ def main() -> None:
     elif asked.keep:
         print(smaller.keep(asked.target), "inputs kept")
     else:
-        print(json.dumps(asdict(campaign.run(asked.target, asked.seconds)), ensure_ascii=False, indent=1))
+        print(json.dumps(vars(campaign.run(asked.target, asked.seconds)), ensure_ascii=False, indent=1))
 
 
 if __name__ == "__main__":
