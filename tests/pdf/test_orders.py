@@ -22,8 +22,12 @@ class Circle:
 
 @pytest.fixture(autouse=True)
 def _no_other_collection() -> Iterator[None]:
+    """And what a worker sets for the life of its process ends with the test."""
+    thresholds = gc.get_threshold()
     gc.disable()
     yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
     gc.enable()
 
 
@@ -37,7 +41,6 @@ def test_a_document_is_gone_when_the_next_one_comes(monkeypatch: pytest.MonkeyPa
         alive.append(sum(each() is not None for each in left))
         left.append(weakref.ref(Circle()))
 
-    monkeypatch.setattr(orders, "_keep_what_is_there", lambda: None)   # it is for the life of a process
     monkeypatch.setattr(orders, "_allow_cpu", lambda seconds: None)
     monkeypatch.setattr(orders, "_next", lambda stream: waiting.pop() if waiting else None)
     monkeypatch.setattr(orders, "_send", answers.append)
