@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -27,12 +26,11 @@ from signing_service.audit import instant
 from signing_service.db import dumps, migrate
 from signing_service.db.engine import Database
 from signing_service.db.tables import access_token, checkpoint, epoch, lease, session
+from signing_service.documents import DIGEST, FILES
 from signing_service.errors import Invalid, Unavailable
 from signing_service.tlog import tree
 
 MANIFEST = "manifest.json"
-FILES = "[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/*"
-DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)

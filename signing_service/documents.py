@@ -28,6 +28,7 @@ from signing_service.errors import NotFound, Unavailable
 
 CHUNK = 1 << 20
 DIGEST = re.compile(r"[0-9a-f]{64}")
+FILES = "[0-9a-f][0-9a-f]/**/*"  # below the root, and the folders among them
 MODE = 0o440
 SIDE_BY_SIDE = 8  # fsyncs at once: 50 files take 16 ms instead of 110
 
@@ -158,8 +159,8 @@ class Documents:
     def _named(self, draft: Draft) -> list[Path]:
         """Move a durable draft to its place. The folders that have a new name in them."""
         target = self._place(draft.digest)
-        made = [] if target.parent.is_dir() else [target.parent.parent, self.root]
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        made = [] if target.parent.is_dir() else [self.root]
+        target.parent.mkdir(exist_ok=True, mode=0o750)
         draft.path.chmod(MODE)
         draft.path.replace(target)
         return [target.parent, *made]
@@ -202,7 +203,7 @@ class Documents:
     def stored(self) -> Iterator[tuple[str, float]]:
         """Every stored file: digest and age in seconds (for the sweep)."""
         now = time.time()
-        for place in self.root.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/*"):
+        for place in self.root.glob(FILES):
             if DIGEST.fullmatch(place.name):
                 yield place.name, now - place.stat().st_mtime
 
@@ -218,9 +219,14 @@ class Documents:
         return shutil.disk_usage(self.root).free
 
     def _place(self, digest: str) -> Path:
+        """In one of 256 folders, which soon are all there: each that is new costs an fsync of the one above it. Version
+        0.1 had 65,536; what it stored stays where it is.
+        """
         if not DIGEST.fullmatch(digest):
             raise ValueError("not a SHA-256 digest in lower-case hexadecimal")
-        return self.root / digest[:2] / digest[2:4] / digest
+        place = self.root / digest[:2] / digest
+        earlier = place.parent / digest[2:4] / digest
+        return earlier if earlier.is_file() else place
 
 
 def _sync_file(path: Path) -> None:

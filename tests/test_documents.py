@@ -31,7 +31,7 @@ def test_a_stream_is_stored_under_its_digest_and_can_only_be_read(documents: Doc
     stored = documents.store(io.BytesIO(CONTENT))
     assert (stored.digest, stored.size) == (DIGEST, len(CONTENT))
     place = documents.path(DIGEST)
-    assert place == documents.root / DIGEST[:2] / DIGEST[2:4] / DIGEST
+    assert place == documents.root / DIGEST[:2] / DIGEST
     assert place.read_bytes() == CONTENT
     assert place.stat().st_mode & 0o777 == 0o440
     assert files(documents) == [place]
@@ -60,6 +60,21 @@ def test_storing_the_same_bytes_again_makes_the_file_young_for_the_sweep(documen
     ((digest, age),) = documents.stored()
     assert digest == DIGEST
     assert age < 3600
+
+
+def test_a_file_where_version_0_1_put_it_is_the_one_that_is_found_kept_and_removed(documents: Documents) -> None:
+    earlier = documents.root / DIGEST[:2] / DIGEST[2:4] / DIGEST
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(CONTENT)
+    os.utime(earlier, (1, 1))
+    assert documents.path(DIGEST) == earlier
+    assert [digest for digest, _ in documents.stored()] == [DIGEST]
+    documents.store(io.BytesIO(CONTENT))
+    assert files(documents) == [earlier]
+    ((_, age),) = documents.stored()
+    assert age < 3600
+    documents.remove(DIGEST)
+    assert files(documents) == []
 
 
 def test_a_draft_has_no_name_until_it_is_kept_and_leaves_nothing_when_it_is_dropped(documents: Documents) -> None:
@@ -138,7 +153,11 @@ def test_the_file_is_on_disk_before_it_has_its_name_and_its_name_before_store_re
     monkeypatch.setattr(Path, "replace", watched_replace)
     documents.store(io.BytesIO(CONTENT))
     assert steps[:2] == ["fsync file", "rename"]
-    assert steps[2:] == ["fsync folder"] * 3  # its own, and those of the folders that were made for it
+    assert steps[2:] == ["fsync folder"] * 2  # its own, and the one in which that was made
+    steps.clear()
+    documents.remove(DIGEST)
+    documents.store(io.BytesIO(CONTENT))
+    assert steps == ["fsync folder", "fsync file", "rename", "fsync folder"]  # its folder is there
 
 
 def test_files_that_are_stored_together_are_all_on_disk_before_one_has_its_name(
@@ -164,7 +183,7 @@ def test_files_that_are_stored_together_are_all_on_disk_before_one_has_its_name(
     assert [each.digest for each in stored] == [hashlib.sha256(b"%d" % (n % 10)).hexdigest() for n in range(20)]
     assert steps[:40] == ["file"] * 20 + ["rename"] * 20
     assert set(steps[40:]) == {"folder"}
-    assert steps.count("folder") == 21  # ten leaves, ten above them, and the root once
+    assert steps.count("folder") == 11  # ten that files are in, and the root once
     assert len(files(documents)) == 10
 
 
