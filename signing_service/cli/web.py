@@ -17,6 +17,7 @@ from signing_service.front.web import pages
 
 KEEP_ALIVE = 15      # seconds an idle connection may stay
 ENDING = 35          # seconds for what is under way when we are told to stop; the supervisor waits a little longer
+GARBAGE = 10_000     # objects between two searches for it; with the interpreter's own 700 they are a tenth of an upload
 DESCRIPTORS = 65_536  # as many connections, files and pipes as we could ever use
 
 
@@ -54,6 +55,7 @@ def _keep_what_is_there() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE)
 
 
 def _take_descriptors() -> int:
