@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,8 @@ from signing_service.verification import verifier_keys
 from signing_service.wire.messages import IssueTimestamp, TimestampIssued
 from tests.support import databases
 from tests.support.authority import TestCa, response
-from tests.support.hall import DOCUMENT, Hall, hall
+from tests.support.hall import DOCUMENT, Hall, hall, tell
 from tests.support.outside import Outside, plain
-
-Story = Callable[[Hall], Awaitable[None]]
-
-
-def tell(tmp_path: Path, story: Story, url: str | None = None, **settings: object) -> None:
-    async def whole() -> None:
-        async with hall(tmp_path, url, **settings) as it:  # type: ignore[arg-type]  # settings of several kinds
-            await story(it)
-
-    asyncio.run(whole())
 
 
 async def authority(it: Hall) -> None:

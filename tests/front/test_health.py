@@ -17,16 +17,8 @@ from signing_service.errors import SigningError, TooMany, Unavailable
 from signing_service.front import health
 from signing_service.pdf import Pool, Wall
 from signing_service.wire.messages import Condition, HealthReport
-from tests.support.hall import Hall, hall
+from tests.support.hall import Hall, tell
 from tests.support.world import World
-
-
-def tell(tmp_path: Path, story: Callable[[Hall], Awaitable[None]]) -> None:
-    async def whole() -> None:
-        async with hall(tmp_path) as it:
-            await story(it)
-
-    asyncio.run(whole())
 
 
 def test_a_whole_front_is_ready(world: World) -> None:

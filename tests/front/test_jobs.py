@@ -1,41 +1,27 @@
-"""What happens without anybody asking: once, whoever asks, and again after a crash."""
+"""What happens without anybody asking: once, whoever asks, and again after a crash. Sweeps have their own file."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
 from signing_service import delivery
-from signing_service.db.tables import access_token, document, idempotency, job_lease, outbox, signing_request
+from signing_service.db.tables import job_lease, outbox, signing_request
 from signing_service.errors import Unavailable
-from signing_service.front import jobs, sweeping
+from signing_service.front import jobs
 from signing_service.ids import draw
 from tests.support import databases
-from tests.support.hall import Hall, hall
+from tests.support.hall import Hall, tell
 from tests.support.statements import statements
 
 DAY = timedelta(days=1)
-
-
-def tell(tmp_path: Path, story: Callable[[Hall], Awaitable[None]], url: str | None = None) -> None:
-    async def whole() -> None:
-        async with hall(tmp_path, url) as it:
-            await story(it)
-
-    asyncio.run(whole())
-
-
-async def submitted(it: Hall, **more: Any) -> str:
-    official = await it.official()
-    return await asyncio.to_thread(lambda: it.city.submitted(official, **more))
 
 
 # --------------------------------------------------------------------------------------------------------- expiry
@@ -45,7 +31,7 @@ async def submitted(it: Hall, **more: Any) -> str:
 def test_what_nobody_confirmed_in_time_expires_on_record(tmp_path: Path, database: str) -> None:
     async def story(it: Hall) -> None:
         it.listens("https://client.example.vn/hook")
-        request_id = await submitted(it)
+        request_id = await it.submitted()
         it.clock.at = it.row(request_id).expires_at - timedelta(seconds=1)
         assert await jobs.expire(it.rt) == 0
         it.clock.forward(1)
@@ -64,7 +50,7 @@ def test_what_nobody_confirmed_in_time_expires_on_record(tmp_path: Path, databas
 @pytest.mark.parametrize("state", ["signing", "finishing", "signed", "refused", "withdrawn", "failed"])
 def test_only_what_is_pending_expires(tmp_path: Path, state: str) -> None:
     async def story(it: Hall) -> None:
-        request_id = await submitted(it, state=state)
+        request_id = await it.submitted(state=state)
         it.clock.forward(1e6)
         assert await jobs.expire(it.rt) == 0
         assert it.row(request_id).state == state
@@ -77,7 +63,7 @@ def test_a_search_that_finds_nothing_holds_up_no_writer(
     tmp_path: Path, job: Callable[[Any], Awaitable[int]],
 ) -> None:
     async def story(it: Hall) -> None:
-        await submitted(it)
+        await it.submitted()
         with statements(it.rt.db) as asked:
             assert await job(it.rt) == 0
         assert (len(asked), asked.commits) == (1, 0)
@@ -87,7 +73,7 @@ def test_a_search_that_finds_nothing_holds_up_no_writer(
 
 def test_several_processes_expire_a_request_once(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
-        await submitted(it)
+        await it.submitted()
         it.clock.forward(1e6)
         assert sorted(await asyncio.gather(*(jobs.expire(it.rt) for _ in range(4)))) == [0, 0, 0, 1]
         assert len(it.entries("signing-request:expire")) == 1
@@ -153,7 +139,7 @@ def test_what_the_signer_ended_is_announced_once(tmp_path: Path, state: str) -> 
     async def story(it: Hall) -> None:
         it.listens("https://client.example.vn/hook")
         for ended in (it.clock(), it.clock() - 2 * DAY):
-            await submitted(it, state=state, ended_at=ended, reason="why")
+            await it.submitted(state=state, ended_at=ended, reason="why")
         assert await asyncio.gather(*(jobs.announce(it.rt) for _ in range(3))) in ([1, 0, 0], [0, 1, 0], [0, 0, 1])
         assert await jobs.announce(it.rt) == 0
         with it.rt.db.read() as tx:
@@ -166,7 +152,7 @@ def test_what_the_signer_ended_is_announced_once(tmp_path: Path, state: str) -> 
 def test_an_end_is_one_event_whoever_announces_it(tmp_path: Path) -> None:
     async def story(it: Hall) -> None:
         it.listens("https://client.example.vn/hook")
-        request_id = await submitted(it, state="failed", ended_at=it.clock())
+        request_id = await it.submitted(state="failed", ended_at=it.clock())
         for _ in range(3):
             with it.rt.db.write() as tx:
                 delivery.enqueue(tx, request_id, it.clock())
@@ -276,123 +262,6 @@ def test_a_job_that_fails_does_not_end_the_others(tmp_path: Path, caplog: pytest
             await jobs._pass(it.rt, job, "jb_one")
         assert "one failed" in caplog.text
         assert "two could not be done: The database does not answer." in caplog.text
-
-    tell(tmp_path, story)
-
-
-# --------------------------------------------------------------------------------------------------------- sweeps
-
-
-def kept(it: Hall, content: bytes, *, hours: float = 2) -> str:
-    """A stored file of this age."""
-    draft = it.rt.documents.draft_path()
-    draft.write_bytes(content)
-    stored = it.rt.documents.store(draft)
-    path = it.rt.documents.path(stored.digest)
-    moment = path.stat().st_mtime - hours * 3600
-    os.utime(path, (moment, moment))
-    return stored.digest
-
-
-def test_a_file_without_a_row_goes_after_an_hour(tmp_path: Path) -> None:
-    async def story(it: Hall) -> None:
-        old, young = kept(it, b"old"), kept(it, b"young", hours=0.5)
-        assert sweeping.sweep_documents(it.rt, it.clock()) == 1
-        assert (it.rt.documents.exists(old), it.rt.documents.exists(young)) == (False, True)
-
-    tell(tmp_path, story)
-
-
-RETENTION = {
-    "an open request keeps its documents": ("pending", None, True),
-    "finishing, for years": ("finishing", None, True),
-    "refused yesterday": ("refused", 1, True),
-    "refused 29 days ago": ("refused", 29, True),
-    "refused 31 days ago": ("refused", 31, False),
-    "expired 31 days ago": ("expired", 31, False),
-    "failed 31 days ago": ("failed", 31, False),
-    "signed 31 days ago": ("signed", 31, True),
-    "signed 89 days ago": ("signed", 89, True),
-    "signed 91 days ago": ("signed", 91, False),
-}
-
-
-@pytest.mark.parametrize(("state", "days", "stays"), RETENTION.values(), ids=RETENTION.keys())
-def test_how_long_documents_are_kept(tmp_path: Path, state: str, days: int | None, stays: bool) -> None:
-    async def story(it: Hall) -> None:
-        digests = [kept(it, content) for content in (b"document", b"tail", b"signed")]
-        ended = None if days is None else it.clock() - days * DAY
-        await submitted(it, state=state, ended_at=ended, document_digest=digests[0], tail_digest=digests[1],
-                        signed_digest=digests[2])
-        with it.rt.db.write() as tx:
-            tx.execute(insert(document).values(digest=digests[0], size=8, created_at=it.clock()))
-        await sweeping.sweep(it.rt)
-        assert [it.rt.documents.exists(each) for each in digests] == [stays] * 3
-        with it.rt.db.read() as tx:
-            swept = tx.execute(select(document.c.swept_at)).scalar_one()
-        assert swept == (None if stays else it.clock())  # a tombstone stays
-
-    tell(tmp_path, story)
-
-
-def test_a_document_that_another_request_needs_stays(tmp_path: Path) -> None:
-    async def story(it: Hall) -> None:
-        digest = kept(it, b"document")
-        official = await it.official()
-        for state, ended in (("signed", it.clock() - 400 * DAY), ("pending", None)):
-            await asyncio.to_thread(lambda state=state, ended=ended: it.city.submitted(
-                official, state=state, ended_at=ended, document_digest=digest))
-        await sweeping.sweep(it.rt)
-        assert it.rt.documents.exists(digest)
-
-    tell(tmp_path, story)
-
-
-def test_a_file_that_became_young_while_it_was_being_swept_stays(tmp_path: Path) -> None:
-    async def story(it: Hall) -> None:
-        digest = kept(it, b"document")
-        listed = [each for each, _ in it.rt.documents.stored()]
-        assert listed == [digest]
-        it.rt.documents.touch(digest)  # a submission of the same bytes, in this very moment
-        assert sweeping._sweep_chunk(it.rt, listed, it.clock()) == 0
-        assert it.rt.documents.exists(digest)
-
-    tell(tmp_path, story)
-
-
-def test_rows_that_ran_out_go_and_others_stay(tmp_path: Path) -> None:
-    async def story(it: Hall) -> None:
-        now = it.clock()
-        client = it.city.client
-        with it.rt.db.write() as tx:
-            for key, age in (("old", 25), ("new", 23)):
-                tx.execute(insert(idempotency).values(client_id=client, key=key, fingerprint="0" * 64,
-                                                      created_at=now - timedelta(hours=age)))
-            for number, left in enumerate((-1, 1)):
-                tx.execute(insert(access_token).values(hash=f"{number:064x}", client_id=client,
-                                                       expires_at=now + timedelta(seconds=left)))
-            for number, done in enumerate((now - 31 * DAY, now - 29 * DAY, None)):
-                tx.execute(insert(outbox).values(
-                    id=f"ev_{number}", client_id=client, signing_request_id="sr_1", url="https://a/", body="{}",
-                    next_at=now, done_at=done, created_at=now - 40 * DAY))
-        assert sweeping.sweep_rows(it.rt, now) == 3
-        with it.rt.db.read() as tx:
-            assert tx.execute(select(idempotency.c.key)).scalars().all() == ["new"]
-            assert tx.execute(select(access_token.c.hash)).scalars().all() == [f"{1:064x}"]
-            assert tx.execute(select(outbox.c.id)).scalars().all() == ["ev_1", "ev_2"]
-
-    tell(tmp_path, story)
-
-
-def test_old_drafts_go(tmp_path: Path) -> None:
-    async def story(it: Hall) -> None:
-        old, young = it.rt.documents.draft_path(), it.rt.documents.draft_path()
-        for path in (old, young):
-            path.write_bytes(b"half a document")
-        moment = old.stat().st_mtime - 7200
-        os.utime(old, (moment, moment))
-        assert await sweeping.sweep(it.rt) == 1
-        assert (old.exists(), young.exists()) == (False, True)
 
     tell(tmp_path, story)
 

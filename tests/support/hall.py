@@ -3,6 +3,7 @@
     async with hall(tmp_path) as it:
         request_id = await it.confirmed(level="B-T")     # a signature value exists; nothing is finished yet
         assert await delivery.finish(it.rt, request_id)
+    tell(tmp_path, story)                                # the same for a test that is not a coroutine
 
 PDF work is done by the real verbs, in this process instead of a worker: what is under test here is what stands
 around them.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,11 @@ class Hall:
     async def official(self) -> Person:
         return await asyncio.to_thread(self.city.official)
 
+    async def submitted(self, **more: Any) -> str:
+        """A pending signing request of somebody new, or one in the state that is given."""
+        official = await self.official()
+        return await asyncio.to_thread(lambda: self.city.submitted(official, **more))
+
     async def confirmed(self, official: Person | None = None, **more: Any) -> str:
         """A signing request that was confirmed and signed by the device: it is in `finishing`."""
         return await asyncio.to_thread(self._confirmed, official or await self.official(), more)
@@ -189,3 +195,12 @@ async def hall(directory: Path, url: str | None = None, *, answers: str = "127.0
     finally:
         await outbound.close()
         await asyncio.to_thread(city.close)
+
+
+def tell(directory: Path, story: Callable[[Hall], Awaitable[None]], url: str | None = None, **settings: Any) -> None:
+    """Run a story in a hall of its own."""
+    async def whole() -> None:
+        async with hall(directory, url, **settings) as it:
+            await story(it)
+
+    asyncio.run(whole())

@@ -41,6 +41,12 @@ def failures(world: World) -> int:
             account.c.owner == world.city.operator.id)).scalar_one())
 
 
+def kept_password(world: World) -> str:
+    """As it is kept, of the only one who has one."""
+    with world.rt.db.read() as tx:
+        return str(tx.execute(select(account.c.password_hash)).scalar_one())
+
+
 def locked_for(world: World) -> timedelta | None:
     with world.rt.db.read() as tx:
         until = tx.execute(select(account.c.locked_until).where(

@@ -1,4 +1,4 @@
-"""Both databases, for stories in which two things happen at once."""
+"""The operator at the console, and both databases for stories in which two things happen at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from signing_service import accounts
 from tests.support import databases
-from tests.support.staff import passwords_cost_little
+from tests.support.staff import Seat, passwords_cost_little
 from tests.support.world import Stage, World
 
 
@@ -16,6 +17,18 @@ from tests.support.world import Stage, World
 def _passwords_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """What they really cost has a test of its own."""
     passwords_cost_little(monkeypatch)
+
+
+@pytest.fixture
+def refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals of sign-ins come when they are done; that they wait has a test of its own."""
+    monkeypatch.setattr(accounts, "REFUSED_AFTER", 0.0)
+
+
+@pytest.fixture
+def seat(world: World) -> Seat:
+    """The operator, who has a code since the city was founded, with a password."""
+    return world.operator_at_console()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -16,21 +16,11 @@ from signing_service.db.tables import account, entry
 from signing_service.errors import NotAuthorized, TooMany, Unavailable
 from signing_service.front.doorkeeper import FROM_ONE_PLACE, place_of
 from tests.support.city import Person
-from tests.support.sign_ins import HERE, failures, is_told, locked_for, signs_in, suspends
+from tests.support.sign_ins import HERE, failures, is_told, kept_password, locked_for, signs_in, suspends
 from tests.support.staff import PASSWORD, Seat
 from tests.support.world import World
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refusals come when they are done; that they wait has a test of its own."""
-    monkeypatch.setattr(accounts, "REFUSED_AFTER", 0.0)
-
-
-@pytest.fixture
-def seat(world: World) -> Seat:
-    """The operator, who has a code since the city was founded, with a password."""
-    return world.operator_at_console()
+pytestmark = pytest.mark.usefixtures("refused_at_once")
 
 
 def test_name_password_and_code_open_a_session(world: World, seat: Seat) -> None:
@@ -223,8 +213,7 @@ def test_a_password_kept_under_other_parameters_is_kept_under_todays(world: Worl
     with world.rt.db.write() as tx:
         tx.execute(update(account).values(password_hash=old))
     signs_in(world)
-    with world.rt.db.read() as tx:
-        kept = tx.execute(select(account.c.password_hash)).scalar_one()
+    kept = kept_password(world)
     assert kept != old
     assert not passwords.is_outdated(kept)
     signs_in(world)

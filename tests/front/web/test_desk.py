@@ -22,11 +22,6 @@ from tests.support.world import Stage, World
 LINK = re.compile(r"http://127\.0\.0\.1:8080/enrol/([A-Za-z0-9_-]{43})")
 
 
-@pytest.fixture
-def seat(world: World) -> Seat:
-    return world.operator_at_console()
-
-
 @dataclass(frozen=True)
 class Desk:
     """The operator's seat in a world that tables of refusals and searches share: none of their cases changes it."""

@@ -8,28 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import select
 
 from signing_service import accounts, passwords
-from signing_service.db.tables import account
 from signing_service.errors import Invalid, NotAuthorized, Unavailable
-from tests.support.sign_ins import failures, is_open, is_told, signs_in
+from tests.support.sign_ins import failures, is_open, is_told, kept_password, signs_in
 from tests.support.staff import PASSWORD, Seat
 from tests.support.world import World
 
 REAL = {"HASHER": passwords.HASHER, "NOBODY": passwords.NOBODY}  # before the fixtures put cheap ones in their place
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refusals come when they are done; that they wait has a test of its own."""
-    monkeypatch.setattr(accounts, "REFUSED_AFTER", 0.0)
-
-
-@pytest.fixture
-def seat(world: World) -> Seat:
-    """The operator, who has a code since the city was founded, with a password."""
-    return world.operator_at_console()
+pytestmark = pytest.mark.usefixtures("refused_at_once")
 
 
 def changes(world: World, seat: Seat, old: str = PASSWORD, new: str = "một câu thật dài và lạ",
@@ -115,8 +104,7 @@ def test_nobodys_hash_takes_as_much_work_as_a_real_one() -> None:
 @pytest.mark.usefixtures("real")
 def test_whoever_signs_in_is_kept_under_the_parameters_of_rfc_9106(world: World, seat: Seat) -> None:
     signs_in(world)
-    with world.rt.db.read() as tx:
-        kept = tx.execute(select(account.c.password_hash)).scalar_one()
+    kept = kept_password(world)
     assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     assert is_told(world, password="another password here")[0] == "sign-in"
     signs_in(world)

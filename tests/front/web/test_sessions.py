@@ -13,12 +13,6 @@ from tests.support.staff import PASSWORD, Seat
 from tests.support.world import World
 
 
-@pytest.fixture
-def seat(world: World) -> Seat:
-    """The operator, who has a code since the city was founded, with a password."""
-    return world.operator_at_console()
-
-
 def test_a_session_ends_after_a_quarter_of_an_hour_without_use(world: World, seat: Seat) -> None:
     for _ in range(4):
         world.clock.forward(14 * 60)

@@ -15,15 +15,7 @@ from signing_service.front.web.session_pages import destination
 from tests.support.staff import PASSWORD, Seat
 from tests.support.world import World
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "REFUSED_AFTER", 0.0)
-
-
-@pytest.fixture
-def operator_seat(world: World) -> Seat:
-    return world.operator_at_console()
+pytestmark = pytest.mark.usefixtures("refused_at_once")
 
 
 def signs_in(world: World, browser: Seat, **fields: str) -> httpx.Response:
@@ -64,7 +56,7 @@ def test_it_leads_nowhere_else(wanted: str) -> None:
     assert destination(wanted, "auditor") == "/console"
 
 
-def test_who_is_not_signed_in_is_sent_to_the_door_and_back(world: World, operator_seat: Seat) -> None:
+def test_who_is_not_signed_in_is_sent_to_the_door_and_back(world: World, seat: Seat) -> None:
     browser = Seat(world)
     sent = browser.gets("/console/password?done=1")
     assert (sent.status_code, sent.headers["location"]) == (
@@ -78,22 +70,22 @@ def test_who_is_not_signed_in_is_sent_to_the_door_and_back(world: World, operato
     assert "Operator" in browser.sees("/console/password")
 
 
-def test_a_form_cannot_lead_elsewhere_either(world: World, operator_seat: Seat) -> None:
+def test_a_form_cannot_lead_elsewhere_either(world: World, seat: Seat) -> None:
     assert signs_in(world, Seat(world), next="https://evil.test/").headers["location"] == "/desk"
-    assert operator_seat.gets("/console/sign-in?next=//evil.test").headers["location"] == "/desk"
+    assert seat.gets("/console/sign-in?next=//evil.test").headers["location"] == "/desk"
 
 
 # ----------------------------------------------------------------------------------------------------- the browser
 
 
-def test_the_session_is_a_fresh_one_whatever_the_browser_brought(world: World, operator_seat: Seat) -> None:
+def test_the_session_is_a_fresh_one_whatever_the_browser_brought(world: World, seat: Seat) -> None:
     """Fixation: a secret that somebody planted before the sign-in opens nothing after it."""
     planted = "f" * 64
     browser = Seat(world, session=planted)
     answer = signs_in(world, browser)
     assert answer.status_code == 303
     assert re.fullmatch("[0-9a-f]{64}", browser.session)
-    assert browser.session not in (planted, operator_seat.session)
+    assert browser.session not in (planted, seat.session)
     assert Seat(world, session=planted).gets("/console/password").status_code == 303
     cookie = next(each for each in answer.headers.get_list("set-cookie") if each.startswith(visitors.SESSION))
     assert {"Secure", "HttpOnly", "SameSite=lax", "Path=/"} <= {each.strip() for each in cookie.split(";")}
@@ -101,16 +93,16 @@ def test_the_session_is_a_fresh_one_whatever_the_browser_brought(world: World, o
     assert "Domain" not in cookie
 
 
-def test_signing_in_ends_the_session_that_the_browser_had(world: World, operator_seat: Seat) -> None:
-    before = operator_seat.session
-    page = operator_seat.sees("/console/password")
-    operator_seat.sends("/console/sign-in", page, name="Operator", password=PASSWORD,
+def test_signing_in_ends_the_session_that_the_browser_had(world: World, seat: Seat) -> None:
+    before = seat.session
+    page = seat.sees("/console/password")
+    seat.sends("/console/sign-in", page, name="Operator", password=PASSWORD,
                         code=world.fresh_code(world.city.operator))
-    assert operator_seat.session != before
+    assert seat.session != before
     assert Seat(world, session=before).gets("/console/password").status_code == 303
 
 
-def test_a_refusal_says_the_same_of_everybody(world: World, operator_seat: Seat) -> None:
+def test_a_refusal_says_the_same_of_everybody(world: World, seat: Seat) -> None:
     """Byte for byte, apart from the name that was typed and the token of the form."""
     def answered(**wrong: str) -> tuple[int, str]:
         answer = signs_in(world, Seat(world), **wrong)
@@ -134,35 +126,35 @@ def test_what_was_typed_comes_back_escaped_and_never_the_password(world: World) 
 
 @pytest.mark.parametrize("headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}])
 def test_another_site_can_neither_sign_in_nor_out(
-    headers: dict[str, str], world: World, operator_seat: Seat
+    headers: dict[str, str], world: World, seat: Seat
 ) -> None:
     token = {"csrf": "0" * 64}
     for path in ("/console/sign-in", "/console/sign-out", "/console/password"):
-        assert operator_seat.asks("POST", path, data=token, headers=headers).status_code == 403
-        assert operator_seat.asks("POST", path, data=token).status_code == 403
-    assert operator_seat.gets("/console/password").status_code == 200
+        assert seat.asks("POST", path, data=token, headers=headers).status_code == 403
+        assert seat.asks("POST", path, data=token).status_code == 403
+    assert seat.gets("/console/password").status_code == 200
 
 
-def test_signing_out_takes_the_cookie_and_the_session(world: World, operator_seat: Seat) -> None:
-    before = operator_seat.session
-    answer = operator_seat.posts("/console/sign-out", on="/console/password")
+def test_signing_out_takes_the_cookie_and_the_session(world: World, seat: Seat) -> None:
+    before = seat.session
+    answer = seat.posts("/console/sign-out", on="/console/password")
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/sign-in?out=1")
-    assert operator_seat.session == ""
+    assert seat.session == ""
     assert Seat(world, session=before).gets("/console/password").status_code == 303
     assert world.count("session") == 0
 
 
-def test_pages_of_one_role_are_not_there_for_the_other(world: World, operator_seat: Seat) -> None:
+def test_pages_of_one_role_are_not_there_for_the_other(world: World, seat: Seat) -> None:
     auditing = world.auditor()
-    assert operator_seat.gets("/console/figures").status_code == 404
+    assert seat.gets("/console/figures").status_code == 404
     assert auditing.gets("/desk").status_code == 404
-    assert operator_seat.gets("/console").headers["location"] == "/desk"
+    assert seat.gets("/console").headers["location"] == "/desk"
     assert auditing.gets("/console").status_code == 200
 
 
-def test_nothing_of_the_console_may_be_kept_by_a_cache(world: World, operator_seat: Seat) -> None:
+def test_nothing_of_the_console_may_be_kept_by_a_cache(world: World, seat: Seat) -> None:
     for path in ("/console/sign-in", "/console/password", "/desk"):
-        assert "no-store" in operator_seat.gets(path).headers["cache-control"]
+        assert "no-store" in seat.gets(path).headers["cache-control"]
 
 
 # ------------------------------------------------------------------------------------------------------- passwords
@@ -178,20 +170,20 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("wrong", "status"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_no_other_password_when(wrong: dict[str, str], status: int, world: World, operator_seat: Seat) -> None:
+def test_no_other_password_when(wrong: dict[str, str], status: int, world: World, seat: Seat) -> None:
     code = world.fresh_code(world.city.operator)
-    answer = operator_seat.posts("/console/password", on="/console/password", **{"code": code} | NEW | wrong)
+    answer = seat.posts("/console/password", on="/console/password", **{"code": code} | NEW | wrong)
     assert answer.status_code == status
     assert world.events("password:set") == 1
-    assert operator_seat.gets("/console/password").status_code == 200
+    assert seat.gets("/console/password").status_code == 200
 
 
-def test_another_password_comes_with_another_session(world: World, operator_seat: Seat) -> None:
-    before = operator_seat.session
-    answer = operator_seat.posts("/console/password", on="/console/password", **NEW,
+def test_another_password_comes_with_another_session(world: World, seat: Seat) -> None:
+    before = seat.session
+    answer = seat.posts("/console/password", on="/console/password", **NEW,
                                  code=world.fresh_code(world.city.operator))
     assert answer.headers["location"] == "/console/password?done=1"
-    assert operator_seat.session != before
-    assert operator_seat.gets("/console/password").status_code == 200
+    assert seat.session != before
+    assert seat.gets("/console/password").status_code == 200
     assert Seat(world, session=before).gets("/console/password").status_code == 303
     assert signs_in(world, Seat(world), password=NEW["new"]).status_code == 303
