@@ -59,7 +59,8 @@ async def submit(request: Request, form: Submitted, caller: Known, rt: Held, key
     async def act(note: Note) -> SigningRequestAnswer:
         def then(tx: Any, made: SigningRequest) -> None:
             note(tx, SigningRequestAnswer.of(made))
-        return SigningRequestAnswer.of(await submission.submit(rt, caller, said, form.file, then))
+        noted = then if key else submission.nothing_more
+        return SigningRequestAnswer.of(await submission.submit(rt, caller, said, form.file, noted))
 
     return await once(rt, request, caller, await form.content() if key else (), act, status=201)
 

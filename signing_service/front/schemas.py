@@ -69,9 +69,12 @@ class SigningRequestAnswer(BaseModel):
 
     @classmethod
     def of(cls, request: SigningRequest) -> Self:
-        same = {name: getattr(request, name) for name in cls.model_fields if hasattr(request, name)}
-        return cls(**same | {"issuing_agency": request.agency_code, "policy": request.policy_hash,
-                             "warnings": list(request.warnings)})
+        same = {name: getattr(request, name) for name in _SAME_WORDS}
+        return cls(**same, issuing_agency=request.agency_code, policy=request.policy_hash,
+                   warnings=list(request.warnings))
+
+
+_SAME_WORDS = set(SigningRequestAnswer.model_fields) - {"issuing_agency", "policy", "warnings"}
 
 
 class SigningRequestList(BaseModel):
