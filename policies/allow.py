@@ -7,7 +7,7 @@ from datetime import date
 from zoneinfo import ZoneInfo
 
 from policies.decision import CredentialKind, Facts, Finding
-from policies.rules import ANY, listed
+from policies.rules import ANY, listed, moment_in
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class Allow:
             ("office", facts.signatory_office, self.offices),
             ("credential", facts.credential_kind, self.credentials),
         )
-        return [f"{what} {value} is not listed" for what, value, among in asked if not {ANY, value} & among]
+        return [f"{what} {value} is not listed" for what, value, among in asked
+                if ANY not in among and value not in among]
 
     def _untimely(self, facts: Facts) -> list[str]:
-        today = facts.now.astimezone(self.zone).date()
+        today = moment_in(self.zone, facts.now).date
         early = [f"it begins on {self.start}"] if self.start and today < self.start else []
         late = [f"it ended on {self.until}"] if self.until and today > self.until else []
         return early + late

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -75,15 +75,23 @@ class Policy:
 
     def decide(self, facts: Facts) -> Decision:
         """Every rule's finding, in a fixed order, and the terms when all of them permit."""
-        asked = (*ALWAYS, *self.rules, self.allow)
-        findings = tuple(rule.check(facts) for rule in asked)
+        findings = tuple([rule.check(facts) for rule in self._asked])
         permitted = bool(findings) and all(finding.permits for finding in findings)
         return Decision(self.name, self.hash, findings, self.terms(facts) if permitted else None)
 
     def terms(self, facts: Facts) -> Terms:
         """What these facts would be signed under. It permits nothing: only `decide` does."""
-        fitting = frozenset(algorithm for algorithm in self.algorithms if algorithm.fits(facts.key_kind))
+        fitting = self._fitting[facts.key_kind]
         return Terms(facts.level or self.level, self.confirm, self.lifetime, fitting, self.appearance)
+
+    @cached_property
+    def _fitting(self) -> dict[KeyKind, frozenset[Algorithm]]:
+        """What may be made with a key of each kind."""
+        return {kind: frozenset(each for each in self.algorithms if each.fits(kind)) for kind in KeyKind}
+
+    @cached_property
+    def _asked(self) -> tuple[Rule, ...]:
+        return (*ALWAYS, *self.rules, self.allow)
 
     def local_day(self, now: datetime) -> tuple[datetime, datetime]:
         """Begin and end (not included), in UTC, of the local day that daily limits count in."""

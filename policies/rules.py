@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import time
-from typing import Protocol
+from datetime import UTC, date, datetime, time
+from functools import cached_property, lru_cache
+from typing import NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from hsm.algorithms import Algorithm, KeyKind
@@ -43,6 +44,27 @@ def listed(values: Iterable[str]) -> str:
     return ", ".join(sorted(values)) or "nothing"
 
 
+class Moment(NamedTuple):
+    """What a clock and a calendar in some place show."""
+
+    date: date
+    weekday: str
+    clock: time
+    told: str
+
+
+def moment_in(zone: ZoneInfo, now: datetime) -> Moment:
+    """What they show there now. The documents of a batch are decided at one moment: it is looked up once."""
+    return _moment(zone, now.astimezone(UTC))  # elsewhere the two equal hours of an autumn night would be one
+
+
+@lru_cache(maxsize=64)
+def _moment(zone: ZoneInfo, now: datetime) -> Moment:
+    local = now.astimezone(zone)
+    weekday = DAYS[local.weekday()]
+    return Moment(local.date(), weekday, local.time(), f"{weekday} {local:%H:%M} local time")
+
+
 @dataclass(frozen=True)
 class AllOf:
     """Permits when every rule does. No rules: refused."""
@@ -72,11 +94,15 @@ class AnyOf:
         return "any of: " + "; ".join(rule.says() for rule in self.rules)
 
     def check(self, facts: Facts) -> Finding:
-        findings = [rule.check(facts) for rule in self.rules]
-        in_favour = [finding for finding in findings if finding.permits]
-        if not findings:
+        against = []
+        for rule in self.rules:
+            finding = rule.check(facts)
+            if finding.permits:
+                return Finding(self.name, True, finding.why)
+            against.append(finding.why)
+        if not against:
             return Finding(self.name, False, "there is no rule, and silence is a refusal")
-        return Finding(self.name, bool(in_favour), "; ".join(f.why for f in in_favour[:1] or findings))
+        return Finding(self.name, False, "; ".join(against))
 
 
 @dataclass(frozen=True)
@@ -280,25 +306,20 @@ class Hours:
 
     def says(self) -> str:
         exempt = f", except {listed(self.exempt)}" if self.exempt else ""
-        return f"signing hours are {self._days()} from {self._span()} ({self.zone.key}){exempt}"
+        return f"{self._hours} ({self.zone.key}){exempt}"
 
     def check(self, facts: Facts) -> Finding:
         if facts.urgency in self.exempt:
             return Finding("hours", True, f"{facts.urgency} is signed at any time")
-        local = facts.now.astimezone(self.zone)
-        clock = local.time()
-        inside = self.start <= clock and (self.until is None or clock < self.until)
-        permits = inside and DAYS[local.weekday()] in self.days
-        moment = f"{DAYS[local.weekday()]} {clock:%H:%M} local time"
-        why = f"{moment}; signing hours are {self._days()} from {self._span()}"
-        return Finding("hours", permits, why)
+        local = moment_in(self.zone, facts.now)
+        inside = self.start <= local.clock and (self.until is None or local.clock < self.until)
+        return Finding("hours", inside and local.weekday in self.days, f"{local.told}; {self._hours}")
 
-    def _days(self) -> str:
-        return ", ".join(day for day in DAYS if day in self.days)
-
-    def _span(self) -> str:
+    @cached_property
+    def _hours(self) -> str:
+        days = ", ".join(day for day in DAYS if day in self.days)
         until = "24:00" if self.until is None else f"{self.until:%H:%M}"
-        return f"{self.start:%H:%M} to {until}"
+        return f"signing hours are {days} from {self.start:%H:%M} to {until}"
 
 
 @dataclass(frozen=True)

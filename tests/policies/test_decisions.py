@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -22,7 +23,7 @@ from policies.decision import (
     document_type,
 )
 from policies.document import load
-from policies.rules import ALWAYS, AllOf, AnyOf, NotSecret, Rule, SealAfterSignature, Size, Warnings
+from policies.rules import ALWAYS, AllOf, AnyOf, Hours, NotSecret, Rule, SealAfterSignature, Size, Warnings
 from tests.support.policy_cases import MONDAY, SMALL, case
 
 POLICY = load(SMALL, "small")
@@ -177,6 +178,15 @@ def test_the_local_day_begins_at_midnight_in_the_policys_zone() -> None:
     begin, end = POLICY.local_day(datetime(2026, 3, 2, 18, 0, tzinfo=UTC))  # 01:00 on the 3rd in Hà Nội
     assert begin == datetime(2026, 3, 2, 17, 0, tzinfo=UTC)
     assert end == datetime(2026, 3, 3, 17, 0, tzinfo=UTC)
+
+
+def test_the_two_equal_hours_of_an_autumn_night_are_two() -> None:
+    """Where clocks are set back the same local time comes twice, and Python calls the two equal."""
+    berlin, rule = ZoneInfo("Europe/Berlin"), Hours(frozenset({"sun"}), time(8), None, ZoneInfo("Asia/Ho_Chi_Minh"),
+                                                    frozenset())
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=berlin)
+    told = [rule.check(case(now=first.replace(fold=fold))).why for fold in (0, 1)]
+    assert [why.split()[1] for why in told] == ["07:30", "08:30"]
 
 
 def test_a_local_day_can_have_23_hours() -> None:
