@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 def draw(prefix: str) -> str:
     """A fresh id such as `sr_0193…`: ordered by when it was drawn, 62 bits of it random."""
-    return f"{prefix}_{uuid7().hex}"
+    return f"{prefix}_{_drawn():032x}"
 
 
 class _Ticks:
@@ -33,9 +33,13 @@ _ticks = _Ticks()
 
 def uuid7() -> uuid.UUID:
     """One process draws them in rising order, so that entries of one transaction are sequenced as written."""
+    return uuid.UUID(int=_drawn())
+
+
+def _drawn() -> int:
     tick = _ticks.next()
     time_and_version = (tick >> 12 & (1 << 48) - 1) << 16 | 0x7 << 12 | tick & 0xFFF
-    return uuid.UUID(int=time_and_version << 64 | 0b10 << 62 | secrets.randbits(62))
+    return time_and_version << 64 | 0b10 << 62 | secrets.randbits(62)
 
 
 def matching_code(lines: Iterable[tuple[str, str]]) -> str:

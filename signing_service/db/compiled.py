@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 from sqlalchemy import BindParameter, Connection, Delete, Dialect, Insert, Select, Update, bindparam
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from signing_service.db.columns import Instant
+
 Statement = Select[Any] | Insert | Update | Delete
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any]
@@ -167,7 +169,22 @@ def _check(compiled: SQLCompiler) -> None:
 
 
 def _bound(parameter: BindParameter[Any], dialect: Dialect) -> Convert | None:
-    return parameter.type.dialect_impl(dialect).bind_processor(dialect)
+    convert: Convert | None = parameter.type.dialect_impl(dialect).bind_processor(dialect)
+    return _once(convert) if convert is not None and isinstance(parameter.type, Instant) else convert
+
+
+def _once(convert: Convert) -> Convert:
+    """The rows of a transaction carry one moment, the very same object: it is converted for the first of them."""
+    last: tuple[Any, Any] = (None, convert(None))  # one tuple, so that another thread's never mixes with ours
+
+    def converted(value: Any) -> Any:
+        nonlocal last
+        known = last
+        if value is not known[0]:
+            last = known = (value, convert(value))
+        return known[1]
+
+    return converted
 
 
 def _converted(convert: Convert | None, value: Any) -> Any:

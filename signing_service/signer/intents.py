@@ -111,8 +111,11 @@ def report_tampering(rt: Runtime, error: Tampered, **where: Any) -> SigningError
 
 @dataclass
 class Granted:
-    """What the lines so far were granted: each counts for those after it."""
+    """What the lines so far were granted at one moment: each counts for those after it."""
 
+    now: datetime
+    deadline: datetime
+    day: str  # local, that daily limits count in
     intents: list[Intent] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
@@ -135,9 +138,11 @@ def intend(rt: Runtime, tx: Connection, asked: Sequence[Asked], now: datetime) -
     requests, that line is found by halves, and the others do not notice.
     """
     def decided(some: Sequence[Asked]) -> list[Intent | SigningError]:
-        grounds, granted = read(rt, tx, some, now), Granted()
-        answers = [_decided(rt, each, grounds, granted, now) for each in some]
-        _write(rt, tx, granted, now)
+        grounds = read(rt, tx, some, now)
+        granted = Granted(now, now + timedelta(seconds=rt.settings.intent_seconds),
+                          local_day(now, rt.settings.timezone))
+        answers = [_decided(rt, each, grounds, granted) for each in some]
+        _write(rt, tx, granted)
         return answers
 
     def refused(each: Asked, error: Unfit) -> SigningError:
@@ -146,9 +151,9 @@ def intend(rt: Runtime, tx: Connection, asked: Sequence[Asked], now: datetime) -
     return together(tx, asked, decided, refused=refused)
 
 
-def _decided(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted, now: datetime) -> Intent | SigningError:
+def _decided(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted) -> Intent | SigningError:
     try:
-        return _granted(rt, asked, grounds, granted, now)
+        return _granted(rt, asked, grounds, granted)
     except SigningError as error:
         return error
     except (ValueError, TypeError) as error:
@@ -161,8 +166,8 @@ def _damaged(line: Line, error: Exception) -> SigningError:
     return WrongState("The signing request cannot be read.", code="row-damaged")
 
 
-def _granted(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted, now: datetime) -> Intent:
-    confirmed, line = asked.confirmed, asked.line
+def _granted(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted) -> Intent:
+    confirmed, line, now = asked.confirmed, asked.line, granted.now
     request = check_line(grounds.requests.get(line.signing_request_id), confirmed, line, now)
     holder, ref = usable(grounds, line, confirmed.signatory_id, now)
     policy_hash = decide(grounds, request, holder, confirmed, now, granted.of_credential[holder.id])
@@ -175,14 +180,14 @@ def _granted(rt: Runtime, asked: Asked, grounds: Grounds, granted: Granted, now:
     made = Intent(
         id=draw("in"), signing_request_id=line.signing_request_id, credential_id=line.credential_id,
         document_digest=line.document_digest, to_sign=line.to_sign, algorithm=holder.algorithm, key=ref,
-        deadline=now + timedelta(seconds=rt.settings.intent_seconds), agency_code=request.agency_code,
+        deadline=granted.deadline, agency_code=request.agency_code,
         client_id=request.client_id, confirmation=confirmed,
     )
-    _grant(rt, granted, made, line, policy_hash, now)
+    _grant(rt, granted, made, line, policy_hash)
     return made
 
 
-def _grant(rt: Runtime, granted: Granted, made: Intent, line: Line, policy_hash: str, now: datetime) -> None:
+def _grant(rt: Runtime, granted: Granted, made: Intent, line: Line, policy_hash: str) -> None:
     granted.requests.add(made.signing_request_id)
     granted.digests.add((made.confirmation.id, made.document_digest))
     granted.of_credential[made.credential_id] += 1
@@ -191,8 +196,8 @@ def _grant(rt: Runtime, granted: Granted, made: Intent, line: Line, policy_hash:
         "id": made.id, "confirmation_id": made.confirmation.id, "signing_request_id": made.signing_request_id,
         "credential_id": made.credential_id, "key_id": made.key.id, "document_digest": made.document_digest,
         "tail_digest": line.tail_digest, "to_sign": made.to_sign, "algorithm": made.algorithm.value,
-        "policy_hash": policy_hash, "signer_id": rt.id, "created_at": now, "deadline": made.deadline,
-        "local_day": local_day(now, rt.settings.timezone),
+        "policy_hash": policy_hash, "signer_id": rt.id, "created_at": granted.now, "deadline": made.deadline,
+        "local_day": granted.day,
     })
     granted.facts.append(_fact(Event.INTENT, made, data={
         "intent": made.id, "confirmation": made.confirmation.id, "key": made.key.id,
@@ -201,12 +206,12 @@ def _grant(rt: Runtime, granted: Granted, made: Intent, line: Line, policy_hash:
     }))
 
 
-def _write(rt: Runtime, tx: Connection, granted: Granted, now: datetime) -> None:
+def _write(rt: Runtime, tx: Connection, granted: Granted) -> None:
     """Move the requests, insert the intents. WrongState where another was faster with any of them."""
     if not granted.rows:
         return
     moved = _MOVE.many(tx, [
-        {"which": row["signing_request_id"], "now": now, "state": "signing",
+        {"which": row["signing_request_id"], "now": granted.now, "state": "signing",
          "confirmation_id": row["confirmation_id"], "tail_digest": row["tail_digest"]} for row in granted.rows])
     if moved != len(granted.rows):
         raise WrongState("The signing request is no longer pending.", code="not-pending")
@@ -214,7 +219,7 @@ def _write(rt: Runtime, tx: Connection, granted: Granted, now: datetime) -> None
         _INTEND.many(tx, granted.rows)
     except IntegrityError as error:  # unique per request, and per (confirmation, digest): spent is spent
         raise WrongState(SPENT, code="spent") from error
-    record(tx, now, *granted.facts, mac=rt.entry_mac)
+    record(tx, granted.now, *granted.facts, mac=rt.entry_mac)
 
 
 def check_line(request: Any, confirmed: Accepted, line: Line, now: datetime) -> Any:

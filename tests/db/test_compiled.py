@@ -54,6 +54,19 @@ def test_rows_are_those_that_sqlalchemy_gives(db: Database) -> None:
         assert Compiled(BY_ID).first(tx, {"id": "cl_2"}) is None
 
 
+def test_each_row_keeps_its_own_moment_whether_or_not_the_row_before_had_the_same(db: Database) -> None:
+    moments = [NOW, NOW, None, NOW + timedelta(seconds=1), None, NOW, NOW.astimezone()]
+    added = Compiled(insert(agency))
+    with db.write() as tx:
+        added.many(tx, [{"code": f"H{at}", "name": "Sở", "level": "city", "parent_code": None, "valid_from": NOW,
+                         "valid_to": moment} for at, moment in enumerate(moments)])
+        told = tx.execute(select(agency.c.valid_to).order_by(agency.c.code)).scalars().all()
+        assert told == moments
+        with pytest.raises(ValueError, match="without a time zone"):
+            added.many(tx, [{"code": "H9", "name": "Sở", "level": "city", "parent_code": None, "valid_from": NOW,
+                             "valid_to": NOW.replace(tzinfo=None)}])
+
+
 def test_values_that_stand_in_the_statement_and_values_that_are_given(db: Database) -> None:
     suspend = Compiled(update(client).where(client.c.id == bindparam("which"), client.c.state == "active")
                        .values(state="suspended", name=bindparam("called")).returning(client.c.name))
