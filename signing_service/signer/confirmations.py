@@ -34,7 +34,7 @@ from signing_service.metrics import REQUESTS, SIGNATURES, stage
 from signing_service.signer import clock, codes, intents, leases, phones
 from signing_service.signer.grounds import Accepted, Asked
 from signing_service.signer.runtime import Runtime
-from signing_service.signer.together import together
+from signing_service.signer.together import Unfit, together
 from signing_service.wire.messages import Confirm, Confirmed, LineOutcome
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class Confirmations:
     def _accept(self, tx: Connection, cases: list[Case], rejected: list[codes.Rejection], now: datetime) -> None:
         """Spend the codes that are right; the others, and those that were spent before, are rejected."""
         right = [case for case in cases if case.step is not None]
-        accepted = together(tx, right, lambda some: self._spend(tx, some, now), refused=lambda _case, _error: None)
+        accepted = together(tx, right, lambda some: self._spend(tx, some, now), refused=_was_spent)
         for case, taken in zip(right, accepted, strict=True):
             case.accepted = taken
         for case in cases:
@@ -280,6 +280,12 @@ class Confirmations:
 
     def close(self) -> None:
         self._threads.shutdown()
+
+
+def _was_spent(_case: Case, error: Unfit) -> None:
+    """A code that was spent before is rejected. A fault of ours is nobody's wrong code, nor recorded as one."""
+    if not isinstance(error, NotAuthorized):
+        raise error
 
 
 def _away(what: str, error: DeviceError) -> Unavailable:

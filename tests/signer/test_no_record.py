@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import pytest
 from sqlalchemy import text
@@ -11,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signing_service.credentials import State
 from signing_service.errors import SigningError
-from signing_service.signer import custody, timestamps
+from signing_service.signer import confirmations, custody, timestamps
 from signing_service.signer.acting import By
 from signing_service.wire.messages import IssueTimestamp
 from tests.support.city import City
@@ -50,6 +51,24 @@ def test_what_cannot_be_recorded_is_not_signed_and_costs_no_code(
         city.confirms(official, [request], code)
     assert len(device.signatures) == before
     assert (city.state_of(request), city.events("signature:intent", "signing-request:confirm")) == ("pending", 0)
+    assert city.confirms(official, [request], code).lines[0].outcome == "done"
+
+
+def test_a_confirmation_that_we_cannot_put_into_words_is_not_called_a_wrong_code(
+    city: City, device: MemoryDevice, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise ValueError("a fault of ours")
+
+    official = city.official()
+    request, before = city.submitted(official), len(device.signatures)
+    city.next_code()
+    code = official.code(city.clock.at)
+    with monkeypatch.context() as patched:
+        patched.setattr(confirmations, "_confirmed", broken)
+        with pytest.raises(ValueError, match="a fault of ours"):
+            city.confirms(official, [request], code)
+    assert (len(device.signatures), city.events("code:rejected", "signing-request:confirm")) == (before, 0)
     assert city.confirms(official, [request], code).lines[0].outcome == "done"
 
 
