@@ -17,13 +17,15 @@ JSON = "--json"
 
 
 def run(command: Callable[[], Any], arguments: Sequence[str]) -> int:
-    """One of `command`'s; its exit code (`exits.py`). Nothing but KeyboardInterrupt's kin escapes."""
+    """One of `command`'s; its exit code (`exits.py`). No exception escapes."""
     words = [word for word in arguments if word != JSON]
     session = Session(Screen(as_json=len(words) != len(arguments)))
     try:
         command().main(args=words, prog_name="signing-service", obj=session)
     except SystemExit as ending:
-        return ending.code if isinstance(ending.code, int) else 0
+        if ending.code is None or isinstance(ending.code, int):
+            return ending.code or 0
+        return _broken(session)  # with words instead of a code: they say that something went wrong
     except SigningError as error:
         session.screen.refusal(error)
         return exits.of(error)

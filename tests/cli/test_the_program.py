@@ -88,6 +88,17 @@ def test_what_we_did_wrong_gets_a_number_and_no_traceback(
     assert "secret detail" not in said.out + said.err
 
 
+@pytest.mark.parametrize(("ending", "code"), [(None, 0), (3, 3), ("it did not work", exits.BROKEN)])
+def test_a_command_that_ends_with_words_instead_of_a_code_has_not_succeeded(
+    monkeypatch: pytest.MonkeyPatch, ending: int | str | None, code: int
+) -> None:
+    def ends() -> None:
+        raise SystemExit(ending)
+
+    monkeypatch.setattr(main, "_command", ends)
+    assert main.run(["client", "list"]) == code
+
+
 def test_a_command_that_does_not_exist_is_a_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["sing"]) == 2
 
