@@ -1,4 +1,4 @@
-"""One browser and one stage for the stories of a file, a town for each of them."""
+"""One browser and one stage for stories that follow each other in a process, a town for each of them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from tests.support.town_officials import Official, Visits
 from tests.support.town_staff import PASSWORD, Auditor, Staff, Works
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStage]:
     made = LiveStage(tmp_path_factory.mktemp("stage"))
     yield made
     made.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium(stage: LiveStage) -> Iterator[Chromium]:
-    """After the stage, so that it ends before it: pages that hang must not hold the service."""
+    """After the stage, so that it ends before it: pages that hang must not hold the service.
+
+    It ends before a test of another directory begins: Playwright's loop counts as running, so nobody could run one.
+    """
     with Chromium.open() as opened:
         yield opened
 

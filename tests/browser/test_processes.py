@@ -10,9 +10,8 @@ from tests.support.town_officials import Official
 from tests.support.town_processes import RealTown
 
 
-def test_from_the_operators_link_to_a_document_that_others_call_signed(tmp_path: Path) -> None:
-    with RealTown.open(tmp_path, official="Nguyễn Văn An") as town, Chromium.open() as chromium, \
-            chromium.visits(PHONE, town.url) as visitor:
+def test_from_the_operators_link_to_a_document_that_others_call_signed(chromium: Chromium, tmp_path: Path) -> None:
+    with RealTown.open(tmp_path, official="Nguyễn Văn An") as town, chromium.visits(PHONE, town.url) as visitor:
         official = Official(visitor, town, town.chairman)
         official.binds_after_opening(town.ticket(official.person))
         official.completes(town.code(official.person))

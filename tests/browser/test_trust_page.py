@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from playwright.sync_api import Page, Route
 from sqlalchemy import func, select
 
 from signing_service.db.tables import checkpoint, entry
-from signing_service.front.web.visitors import SESSION
-from tests.support.browser import DESKTOP, STAFF_SIGHTS, Chromium, Sight, Visitor
+from tests.support.browser import DESKTOP, STAFF_SIGHTS, Chromium, Sight
 from tests.support.service import until
 from tests.support.small_log import SmallLog
-from tests.support.staff import Seat
 from tests.support.town import Town
-
-NUMBERS = itertools.count(1)
+from tests.support.trust_page import Spoil, kept, opens, pins, proves_entry, said, seated, serves, verifying
 
 
 @pytest.fixture(params=STAFF_SIGHTS, ids=str)
 def sight(request: pytest.FixtureRequest) -> Sight:
     found: Sight = request.param
-    return found
-
-
-def seated(visitor: Visitor, town: Town, agencies: tuple[str, ...] = ("*",)) -> Seat:
-    """The visitor's browser is an auditor's who has signed in."""
-    seat = town.world.auditor(agencies, f"Auditor {next(NUMBERS)}")
-    visitor.carries(SESSION, seat.session)
-    return seat
-
-
-def opens(visitor: Visitor, path: str = "/console/trust") -> Page:
-    visitor.opens(path)
-    return ready(visitor.page)
-
-
-def ready(page: Page) -> Page:
-    page.wait_for_selector("html[data-trust=ready]", state="attached")
-    return page
-
-
-def said(page: Page, place: str) -> list[str]:
-    """Which sentences stand in a list."""
-    return [each.get_attribute("data-said") or "" for each in page.locator(f"#{place} li[data-said]").all()]
-
-
-def pins(page: Page, key: str = "") -> None:
-    page.locator("#f-pin").fill(key)
-    with page.expect_navigation():
-        page.locator("#pin button").click()
-    ready(page)
-
-
-def kept(page: Page) -> list[str]:
-    found: list[str] = json.loads(page.evaluate("localStorage.getItem('trust.checkpoints') ?? '[]'"))
     return found
 
 
@@ -77,14 +36,6 @@ def sequenced(town: Town) -> None:
 def an_entry(town: Town, event: str = "credential:import") -> str:
     with town.world.rt.db.read() as tx:
         return str(tx.execute(select(entry.c.id).where(entry.c.event == event).limit(1)).scalar_one())
-
-
-def proves_entry(page: Page, entry_id: str) -> str:
-    page.locator("#f-entry").fill(entry_id)
-    page.locator("#entry-result").evaluate("place => { place.dataset.said = ''; }")
-    page.locator("#entry button").click()
-    page.wait_for_selector("#entry-result:not([data-said=''])")
-    return page.locator("#entry-result").get_attribute("data-said") or ""
 
 
 def test_an_auditor_compares_the_key_once_and_then_the_browser_remembers(
@@ -124,10 +75,7 @@ def test_an_auditor_compares_the_key_once_and_then_the_browser_remembers(
 def test_an_entry_of_another_agency_is_not_shown(chromium: Chromium, town: Town) -> None:
     town.official()
     sequenced(town)
-    with chromium.visits(DESKTOP, town.url) as visitor:
-        seated(visitor, town, ("H26.9",))
-        page = opens(visitor)
-        pins(page)
+    with verifying(chromium, town, agencies=("H26.9",)) as (visitor, page):
         with visitor.told(404):
             assert proves_entry(page, an_entry(town)) == "entry-refused"
         visitor.sees("trust.say.answer-404")
@@ -136,28 +84,13 @@ def test_an_entry_of_another_agency_is_not_shown(chromium: Chromium, town: Town)
 def test_what_is_read_is_on_record_and_proofs_alone_are_not(chromium: Chromium, town: Town) -> None:
     town.official()
     sequenced(town)
-    with chromium.visits(DESKTOP, town.url) as visitor:
-        seated(visitor, town)
-        page = opens(visitor)
-        pins(page)
+    with verifying(chromium, town) as (_, page):
         assert town.world.events("audit:read") == 0
         proves_entry(page, an_entry(town))
         assert town.world.events("audit:read") == 1
 
 
 # ------------------------------------------------------------------------------------ a server that cannot be trusted
-
-
-def serves(page: Page, log: SmallLog, **spoiled: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """From now on the page's questions are answered by this log, each answer spoiled as asked."""
-    page.unroute_all()
-
-    def answer(route: Route) -> None:
-        parts = urlsplit(route.request.url)
-        told = log.answers(parts.path, dict(parse_qsl(parts.query)))
-        route.fulfill(json=spoiled.get(parts.path.rpartition("/")[2], lambda same: same)(told))
-
-    page.route("**/console/proofs/**", answer)
 
 
 def small() -> SmallLog:
@@ -190,11 +123,7 @@ def test_the_page_shouts_and_keeps_what_it_had(
     lie: Callable[[SmallLog], SmallLog], why: str, chromium: Chromium, square: Town,
 ) -> None:
     log = small()
-    with chromium.visits(DESKTOP, square.url) as visitor:
-        seated(visitor, square)
-        serves(visitor.page, log)
-        page = opens(visitor)
-        pins(page, log.verifier)
+    with verifying(chromium, square, log) as (visitor, page):
         before = kept(page)
         assert len(before) == 1
         serves(page, lie(log))
@@ -210,11 +139,7 @@ def test_the_page_shouts_and_keeps_what_it_had(
 def test_a_key_that_changed_is_shouted_and_the_old_one_stays(chromium: Chromium, square: Town) -> None:
     log = small()
     other = SmallLog(ed25519.Ed25519PrivateKey.generate(), texts=log.texts)
-    with chromium.visits(DESKTOP, square.url) as visitor:
-        seated(visitor, square)
-        serves(visitor.page, log)
-        page = opens(visitor)
-        pins(page, log.verifier)
+    with verifying(chromium, square, log) as (visitor, page):
         serves(page, other)
         opens(visitor)
         assert said(page, "alarms") == ["alarm-key", "alarm-refused"]
@@ -224,7 +149,7 @@ def test_a_key_that_changed_is_shouted_and_the_old_one_stays(chromium: Chromium,
         assert "open-first" in said(page, "open")
 
 
-SPOILED: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
+SPOILED: dict[str, tuple[Spoil, str]] = {
     "its text was changed": (lambda told: told | {"text": told["text"].replace("script", "sxript")},
                              "trust.say.proof-other-root"),
     "it is another entry": (lambda told: told | {"text": told["text"].replace("en_3", "en_4")},
@@ -237,15 +162,9 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "why"), SPOILED.values(), ids=SPOILED.keys())
-def test_an_entry_is_not_proven_when(
-    spoil: Callable[[dict[str, Any]], dict[str, Any]], why: str, chromium: Chromium, square: Town,
-) -> None:
+def test_an_entry_is_not_proven_when(spoil: Spoil, why: str, chromium: Chromium, square: Town) -> None:
     log = small()
-    with chromium.visits(DESKTOP, square.url) as visitor:
-        seated(visitor, square)
-        serves(visitor.page, log)
-        page = opens(visitor)
-        pins(page, log.verifier)
+    with verifying(chromium, square, log) as (visitor, page):
         assert proves_entry(page, "en_3") == "entry-proven"
         assert "<script>" in page.locator("#entry-text").inner_text()
         serves(page, log, inclusion=spoil)
@@ -258,11 +177,7 @@ def test_an_entry_that_was_proven_before_and_now_stands_elsewhere_is_noticed(
     chromium: Chromium, square: Town
 ) -> None:
     log = small()
-    with chromium.visits(DESKTOP, square.url) as visitor:
-        seated(visitor, square)
-        serves(visitor.page, log)
-        page = opens(visitor)
-        pins(page, log.verifier)
+    with verifying(chromium, square, log) as (visitor, page):
         proves_entry(page, "en_3")
         page.evaluate("""localStorage.setItem('trust.entries', JSON.stringify(
             JSON.parse(localStorage.getItem('trust.entries')).map(each => ({...each, index: 9}))))""")
@@ -272,11 +187,7 @@ def test_an_entry_that_was_proven_before_and_now_stands_elsewhere_is_noticed(
 
 def test_kept_checkpoints_that_were_damaged_are_told(chromium: Chromium, square: Town) -> None:
     log = small()
-    with chromium.visits(DESKTOP, square.url) as visitor:
-        seated(visitor, square)
-        serves(visitor.page, log)
-        page = opens(visitor)
-        pins(page, log.verifier)
+    with verifying(chromium, square, log) as (visitor, page):
         page.evaluate("localStorage.setItem('trust.checkpoints', '{broken')")
         opens(visitor)
         assert "alarm-kept" in said(page, "alarms")
