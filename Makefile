@@ -7,9 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Processes of tests, on two cores: they wait a third of their time, for other processes, leases and browsers.
-WORKERS ?= 3
+WORKERS ?= 4
 # A file stays in one process; tests/conftest.py puts the long files first.
 TOGETHER = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Their databases and documents lie in memory where there is enough of it.
+IN_MEMORY := .ci/in-memory
 
 export CHROMIUM ?= /usr/bin/chromium-headless-shell
 
@@ -53,7 +55,7 @@ run: $(READY) ## The same server, kept running: links to open, and what to type
 
 test: $(READY) ## All tests, with a real SoftHSM, SQLite and PostgreSQL
 	@.ci/install-missing $(FOR_TESTS)
-	@$(BIN)/python -m pytest -q $(TOGETHER)
+	@$(IN_MEMORY) $(BIN)/python -m pytest -q $(TOGETHER)
 
 lint: $(READY) ## Style, types, and which package may import which
 	@$(BIN)/ruff check
@@ -62,12 +64,12 @@ lint: $(READY) ## Style, types, and which package may import which
 
 check: lint ## Everything that must hold: lint, and all tests with none skipped
 	@.ci/install-missing $(FOR_TESTS)
-	@SIGNING_TESTS_MUST_RUN=1 $(BIN)/python -m pytest -q $(TOGETHER)
+	@SIGNING_TESTS_MUST_RUN=1 $(IN_MEMORY) $(BIN)/python -m pytest -q $(TOGETHER)
 
 coverage: $(READY) ## Which lines the tests run through: counting them takes half as long again
 	@.ci/install-missing $(FOR_TESTS)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -q $(TOGETHER)
+	@$(IN_MEMORY) $(BIN)/coverage run -m pytest -q $(TOGETHER)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --skip-covered --skip-empty
 

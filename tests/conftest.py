@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -15,20 +16,20 @@ import pytest
 
 # With `--dist loadfile` a file runs in one process: a long one that comes last runs alone. The order within a file
 # stays; behind these, the longest first (what they wait for counts as well: whoever waits long begins early), the order
-# of the files is anybody's. A browser's file that is not named here goes before all others.
+# of the files is anybody's. The browser's follow each other: whoever takes one after the other opens one browser.
 LONG_FILES = (
     "crash/test_main_path.py", "faults/test_databases.py", "faults/test_time.py", "browser/test_trouble.py",
-    "browser/test_auditors.py", "browser/test_officials.py", "architecture/test_boundary.py", "pdf/test_pool.py",
-    "readme/test_readme.py", "pdf/test_draw.py", "pdf/test_bombs.py", "browser/test_desk_acts.py",
-    "signer/test_two_signers.py", "architecture/test_secrets.py", "cli/test_device.py", "browser/test_operators.py",
-    "browser/test_trust_page.py", "browser/test_processes.py", "hsm/test_faults.py", "hsm/test_contract.py",
-    "conformance/test_device_log.py", "conformance/test_producers.py", "conformance/test_stateful.py",
-    "signer/test_codes.py", "signer/test_life.py", "signer/test_keeping.py", "signer/test_batches.py",
-    "tlog/test_campaign.py", "faults/test_matrix.py", "front/web/test_phone.py", "front/test_search.py",
-    "front/test_authorities.py", "front/test_confirm.py", "front/test_jobs.py", "front/test_delivery.py",
-    "front/test_histories.py", "front/test_submission.py", "front/web/test_enrolment.py", "front/web/test_desk.py",
-    "front/web/test_phone_stopping.py", "front/web/test_phone_safety.py", "signer/test_process.py",
-    "browser/test_the_judge.py", "signer/test_phone_life.py", "bench/test_bench.py",
+    "pdf/test_pool.py", "browser/test_auditors.py", "browser/test_officials.py", "browser/test_desk_acts.py",
+    "browser/test_operators.py", "browser/test_trust_page.py", "browser/test_trust.py", "browser/test_the_judge.py",
+    "browser/test_dropping.py", "browser/test_processes.py", "architecture/test_boundary.py", "readme/test_readme.py",
+    "pdf/test_draw.py", "pdf/test_bombs.py", "signer/test_two_signers.py", "architecture/test_secrets.py",
+    "cli/test_device.py", "hsm/test_faults.py", "hsm/test_contract.py", "conformance/test_device_log.py",
+    "conformance/test_producers.py", "conformance/test_stateful.py", "signer/test_codes.py", "signer/test_life.py",
+    "signer/test_keeping.py", "signer/test_batches.py", "tlog/test_campaign.py", "faults/test_matrix.py",
+    "front/web/test_phone.py", "front/test_search.py", "front/test_authorities.py", "front/test_confirm.py",
+    "front/test_jobs.py", "front/test_delivery.py", "front/test_histories.py", "front/test_submission.py",
+    "front/web/test_enrolment.py", "front/web/test_desk.py", "front/web/test_phone_stopping.py",
+    "front/web/test_phone_safety.py", "signer/test_process.py", "signer/test_phone_life.py", "bench/test_bench.py",
 )
 HERE = Path(__file__).parent
 # Hundreds of processes are started. One that may not keep what it compiled leaves the same work to all that follow.
@@ -41,12 +42,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files first, then all others as they were."""
     place = {HERE / name: number for number, name in enumerate(LONG_FILES, start=1)}
     assert all(path.exists() for path in place), "LONG_FILES names a file that is not there"
-    with_browser = HERE / "browser"
+    in_browser = {path: HERE / "browser" in path.parents for path in {item.path for item in items}}
     last = len(place) + 1
     for item in items:  # what a browser comes across is counted where it is tested without one
-        if with_browser in item.path.parents:
+        if in_browser[item.path]:
             item.add_marker(pytest.mark.uncounted)
-    items.sort(key=lambda item: place.get(item.path, 0 if with_browser in item.path.parents else last))
+    items.sort(key=lambda item: place.get(item.path, 0 if in_browser[item.path] else last))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests and what they import stay to the end: the collector never looks through them, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(hookwrapper=True)

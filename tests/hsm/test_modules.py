@@ -19,8 +19,8 @@ possible = pytest.mark.skipif(opencryptoki.obstacle() is not None, reason=f"plat
 
 
 @possible
-def test_opencryptokis_soft_token_keeps_the_contract(tmp_path: Path) -> None:
-    done = opencryptoki.run(tmp_path, [
+def test_opencryptokis_soft_token_keeps_the_contract() -> None:
+    done = opencryptoki.run([
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(CONTRACT)])
     last = done.stdout.strip().rpartition("\n")[2]
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
@@ -30,9 +30,9 @@ def test_opencryptokis_soft_token_keeps_the_contract(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def soft_token(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def soft_token() -> dict[str, Any]:
     """What its stories saw."""
-    done = opencryptoki.run(tmp_path_factory.mktemp("soft"), [
+    done = opencryptoki.run([
         "env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.support.soft_token_stories"])
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     told: dict[str, Any] = json.loads(done.stdout)

@@ -3,7 +3,7 @@
 Where everything is was compiled into it, and one machine has one daemon. So it runs in namespaces of its own, in which
 those places are other directories, and whoever speaks to it is started in there, too:
 
-    done = run(directory, [sys.executable, "-m", "pytest", ...])
+    done = run([sys.executable, "-m", "pytest", ...])
 
 A user namespace is enough, without any right on the machine. Where a container permits no namespaces, root uses the
 machine's own places, provided that nobody else does.
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hsm import Device, DeviceSettings, open_device
 
@@ -87,14 +88,17 @@ def _has_namespaces() -> bool:
     return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
 
 
-def run(directory: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Start a daemon with an uninitialised token, run the command beside it, and end both."""
+def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Start a daemon with an uninitialised token, run the command beside it, and end both.
+
+    Everything lies below /tmp: what is in /dev/shm outside is not to be seen inside.
+    """
     find_module()
-    directory.mkdir(parents=True, exist_ok=True)
     before, alone = (PRIVATE, ALONE) if _has_namespaces() else (UNUSED, ())
     shell = [*alone, "sh", "-ec", before + STARTED, "sh", *command]
-    return subprocess.run(shell, env={**os.environ, OWN: str(directory), "OWN": str(directory)}, timeout=600,
-                          capture_output=True, text=True, check=False)
+    with TemporaryDirectory(prefix="soft-", dir="/tmp", ignore_cleanup_errors=True) as directory:
+        environment = {**os.environ, OWN: directory, "OWN": directory, "TMPDIR": "/tmp"}
+        return subprocess.run(shell, env=environment, timeout=600, capture_output=True, text=True, check=False)
 
 
 def provisioned() -> DeviceSettings:

@@ -1,6 +1,6 @@
 """A token that locks after three wrong PINs and knows no curves, and us before it. Runs beside opencryptoki's daemon.
 
-    opencryptoki.run(directory, [sys.executable, "-m", "tests.support.soft_token_stories"])
+    opencryptoki.run([sys.executable, "-m", "tests.support.soft_token_stories"])
 """
 
 from __future__ import annotations
