@@ -72,6 +72,11 @@ def rows() -> dict[str, list[str]]:
     return {row[0].strip("`"): row[1:] for row in cells}
 
 
+@pytest.mark.parametrize("line", re.findall(r"^SIGNING_\w+=.+$", OPERATING, re.MULTILINE))
+def test_a_setting_that_people_may_copy_is_one_word_for_a_shell_as_for_systemd(line: str) -> None:
+    assert len(shlex.split(line)) == 1
+
+
 def test_every_setting_is_explained_and_none_that_there_is_not() -> None:
     known = {f"SIGNING_{name.upper()}" for fields in FIELDS.values() for name in fields}
     commands = {"SIGNING_OPERATOR", "SIGNING_OPERATOR_CODE", "SIGNING_OWNER_DATABASE_URL"}
