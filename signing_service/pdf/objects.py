@@ -170,16 +170,13 @@ class Plain:
         return IndirectObject(number, int(token["reference"]), self._document)  # type: ignore[no-untyped-call]
 
     def _string(self, at: int) -> tuple[PdfObject, int]:
-        """One with escapes or brackets in it: pyHanko knows them, and needs to see no more than the window."""
-        stream = io.BytesIO(self._window)
-        stream.seek(at)
+        """One with escapes or brackets in it: pyHanko knows them, and sees no more than may be read in vain."""
+        stream = io.BytesIO(self._window[at:self._end])
         try:
             found = generic.read_string_from_stream(stream)
         except (PdfError, ValueError) as error:
             raise NotPlain from error
-        if stream.tell() > self._end:
-            raise NotPlain
-        return found, stream.tell()
+        return found, at + stream.tell()
 
 
 def _unescaped(text: bytes) -> bytes:

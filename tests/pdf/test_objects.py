@@ -303,6 +303,26 @@ def test_an_object_made_to_be_slow_to_read_is_given_up_quickly(case: str) -> Non
     assert time.process_time() - started < Limits().look_cpu_seconds
 
 
+def test_a_long_string_is_read_to_its_end_once_however_deep_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[int] = []
+    stock_string = generic.read_string_from_stream
+
+    def counted(stream: BinaryIO) -> PdfObject:
+        begun = stream.tell()
+        try:
+            return stock_string(stream)
+        finally:
+            ends.append(stream.tell() - begun)
+
+    monkeypatch.setattr(generic, "read_string_from_stream", counted)
+    string = b"((" + b"x" * (2 * objects._LARGEST) + b"))"
+    nested = b"[" * 8 + string + b"]" * 8
+    monkeypatch.setattr(generic, "read_object", objects.read_object)
+    read(io.BytesIO(nested + b" "))
+    assert ends.count(len(string)) == 1
+    assert all(each <= objects._LARGEST for each in ends if each != len(string))
+
+
 def test_a_document_in_a_window_is_read_like_one_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "document.pdf"
     path.write_bytes(raw_pdf.document(raw_pdf.one_page(content=b"(" + b"a" * 20_000 + b") Tj"), b"/ID [<41> <42>]"))
