@@ -2,7 +2,8 @@
 
 To run a statement that it has compiled already costs SQLAlchemy several times what it costs the driver. What it
 promises is kept: values are converted as the columns say, errors are its own (so that a connection that broke is
-taken out of the pool), who listens to statements hears these, and a transaction is begun where there is none.
+taken out of the pool), who listens before statements are run hears these, and a transaction is begun where there is
+none.
 """
 
 from __future__ import annotations
@@ -209,5 +210,7 @@ def _run(tx: Connection, ready: _Ready, parameters: Any, *, many: bool = False) 
 
 
 def _raise(tx: Connection, error: Exception, sql: str, parameters: Any, cursor: Any) -> NoReturn:
-    """As SQLAlchemy does; there is no public way to it."""
+    """As SQLAlchemy does. What is public replaces one connection that broke, and not the pool's others with it;
+    `tests/db/test_compiled.py` fails where this becomes another.
+    """
     tx._handle_dbapi_exception(error, sql, parameters, cursor, None)
