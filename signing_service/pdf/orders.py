@@ -76,7 +76,7 @@ def _forget_the_document() -> None:
     """A document is a circle of objects: gone before the next one comes, and after the answer.
 
     What is still there is imported or kept on purpose (fonts, certificates), and no later search goes through it: that
-    cost 0.4 ms after each order. Should some of it become garbage all the same, it goes with the worker.
+    cost 0.3 ms after each order. Should some of it become garbage all the same, it goes with the worker.
     """
     gc.collect()
     gc.freeze()
