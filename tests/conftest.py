@@ -19,10 +19,10 @@ import pytest
 # of the files is anybody's. The browser's follow each other: whoever takes one after the other opens one browser.
 LONG_FILES = (
     "crash/test_main_path.py", "faults/test_databases.py", "faults/test_time.py", "browser/test_trouble.py",
-    "pdf/test_pool.py", "browser/test_auditors.py", "browser/test_officials.py", "browser/test_desk_acts.py",
+    "pdf/test_bombs.py", "browser/test_auditors.py", "browser/test_officials.py", "browser/test_desk_acts.py",
     "browser/test_operators.py", "browser/test_trust_page.py", "browser/test_trust.py", "browser/test_the_judge.py",
     "browser/test_dropping.py", "browser/test_processes.py", "architecture/test_boundary.py", "readme/test_readme.py",
-    "pdf/test_draw.py", "pdf/test_bombs.py", "signer/test_two_signers.py", "architecture/test_secrets.py",
+    "pdf/test_pool.py", "pdf/test_draw.py", "signer/test_two_signers.py", "architecture/test_secrets.py",
     "cli/test_device.py", "hsm/test_faults.py", "hsm/test_contract.py", "conformance/test_device_log.py",
     "conformance/test_producers.py", "conformance/test_stateful.py", "signer/test_codes.py", "signer/test_life.py",
     "signer/test_keeping.py", "signer/test_batches.py", "tlog/test_campaign.py", "faults/test_matrix.py",
