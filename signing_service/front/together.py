@@ -70,6 +70,8 @@ async def _visit(block: Callable[..., Any], rt: Runtime, visitors: list[tuple[An
                 await _visit(block, rt, [each])
             return
         answers = [error] * len(visitors)
+    if len(answers) != len(visitors):  # what was done is done: nobody is tried again, and nobody waits for ever
+        answers = [ValueError(f"{len(answers)} answers to {len(visitors)} questions")] * len(visitors)
     for (_, future), answer in zip(visitors, answers, strict=True):
         if future.done():
             continue  # nobody waits any more

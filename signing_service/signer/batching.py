@@ -75,12 +75,13 @@ class Batcher(Generic[Q, A]):
             waited("queue", started - since)
         try:
             answers = await asyncio.to_thread(self._process, [question for question, _, _ in batch])
+            answered = list(zip(batch, answers, strict=True))
         except Exception:
             log.exception("a batch of %d failed", len(batch))
             lost = Unavailable("The signer could not finish this. Look at the state before you repeat it.",
                                code="signer-error")
-            answers = [lost for _ in batch]
-        for (_, future, _), answer in zip(batch, answers, strict=True):
+            answered = [(each, lost) for each in batch]
+        for (_, future, _), answer in answered:
             if future.done():
                 continue
             if isinstance(answer, SigningError):

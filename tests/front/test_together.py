@@ -40,6 +40,10 @@ def away(_rt: Any, asked: Sequence[int]) -> list[int]:
     raise Unavailable("away")
 
 
+def forgetful(_rt: Any, asked: Sequence[int]) -> list[int]:
+    return [each * 2 for each in asked if each != 13]
+
+
 async def after_one(together: Together, desk: Any, block: Any, *more: int) -> list[Any]:
     """One visitor goes at once; the others come while that visit is under way."""
     first = asyncio.create_task(together.run(block, desk, 1))
@@ -64,6 +68,17 @@ def test_each_visitor_hears_its_own_refusal() -> None:
     async def story() -> None:
         told = await after_one(Together(), Desk(), doubled, 2, 13, 4)
         assert [type(each) for each in told] == [int, int, Invalid, int]
+
+    asyncio.run(story())
+
+
+def test_where_there_are_fewer_answers_than_questions_all_hear_it_and_the_next_visit_is_served() -> None:
+    async def story() -> None:
+        desk, together = Desk(), Together()
+        told = await after_one(together, desk, forgetful, 2, 13, 4)
+        assert [type(each) for each in told] == [int, ValueError, ValueError, ValueError]
+        assert desk.visits == [[1], [2, 13, 4]]
+        assert await together.run(forgetful, desk, 5) == 10  # type: ignore[arg-type]  # a desk is all it needs
 
     asyncio.run(story())
 

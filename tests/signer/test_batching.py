@@ -21,6 +21,8 @@ class Doubler:
         self.batches.append(list(numbers))
         if 666 in numbers:
             raise RuntimeError("broken")
+        if 777 in numbers:
+            return []
         return [Invalid("odd") if number == 100 else number * 2 for number in numbers]
 
 
@@ -64,12 +66,13 @@ def test_one_refusal_is_one_answer() -> None:
     asyncio.run(story())
 
 
-def test_a_batch_that_breaks_is_an_answer_and_the_next_one_works() -> None:
+@pytest.mark.parametrize("what", [666, 777], ids=["it raises", "it answers too few"])
+def test_a_batch_that_breaks_is_an_answer_and_the_next_one_works(what: int) -> None:
     async def story() -> None:
         batcher: Batcher[int, int] = Batcher(Doubler(), size=10, most=1000)
         batcher.start()
         with pytest.raises(Unavailable):
-            await batcher.ask(666)
+            await batcher.ask(what)
         assert await batcher.ask(4) == 8
         await batcher.close()
 
