@@ -118,7 +118,7 @@ def reply_lost(directory: Path) -> tuple[str, str]:
 def one_call_hangs(directory: Path) -> tuple[str, float, list[str]]:
     """One C_Sign hangs. The refusal, its seconds, and the refusals until something else is done meanwhile."""
     faulty = Faulty(directory)
-    device = open_device(replace(faulty.settings, deadline=0.5))
+    device = open_device(replace(faulty.settings, deadline=0.5, threads=8))
     key = device.generate_key("key", KeyKind.P256, Custody.WRAPPED)
     signs(device, key)
     with faulty.hanging("C_Sign"):

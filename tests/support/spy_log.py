@@ -96,19 +96,35 @@ class _Handles:
                 self.begun[told["hSession"]] = (told["pMechanism"], told["hKey"])
 
 
-def signatures(log: Path) -> Iterator[Asked]:
-    """In the order in which they were asked for. Of two C_Sign the first may ask only for the length."""
+def signatures(log: Path, unread: list[str] | None = None) -> Iterator[Asked]:
+    """In the order in which they were asked for. Of two C_Sign the first may ask only for the length.
+
+    Raises KeyError or ValueError at a call that cannot be read; or, where several threads wrote the log and `unread` is
+    given, puts its name there and goes on: what is said of such a log holds for the others.
+    """
     handles = _Handles()
     for call in _calls(log):
-        if not call.succeeded:
-            continue
-        if call.name != "C_Sign":
-            handles.learn(call)
-        elif "pSignature[*pulSignatureLen] NULL" not in call.text:
-            mechanism, key = handles.begun.pop(call.fields["hSession"])
-            given, _, made = call.text.partition("[out] pSignature")
-            yield Asked(_moment(call), mechanism, handles.ids.get(key, b""), key in handles.unwrapped,
-                        _bytes_of(given), _bytes_of(made))
+        try:
+            made = _made(call, handles) if call.succeeded else None
+        except (KeyError, ValueError):
+            if unread is None:
+                raise
+            unread.append(call.name)
+        else:
+            if made is not None:
+                yield made
+
+
+def _made(call: _Call, handles: _Handles) -> Asked | None:
+    if call.name != "C_Sign":
+        handles.learn(call)
+        return None
+    if "pSignature[*pulSignatureLen] NULL" in call.text:
+        return None
+    mechanism, key = handles.begun.pop(call.fields["hSession"])
+    given, _, value = call.text.partition("[out] pSignature")
+    return Asked(_moment(call), mechanism, handles.ids.get(key, b""), key in handles.unwrapped,
+                 _bytes_of(given), _bytes_of(value))
 
 
 def _calls(log: Path) -> Iterator[_Call]:

@@ -81,7 +81,8 @@ def check_session() -> None:
         services += 1
         keys |= {bytes.fromhex(each) for each in told["keys"]}
         total.update({name: value for name, value in told["figures"].items() if isinstance(value, int)})
-    signed = [each for log in sorted(directory().glob("tests-*.log")) for each in spy_log.signatures(log)
-              if each.key in keys and not each.is_hmac]
+    unread: list[str] = []  # some tests are about several threads, which write their calls into each other
+    asked = [each for log in sorted(directory().glob("tests-*.log")) for each in spy_log.signatures(log, unread)]
+    signed = [each for each in asked if each.key in keys and not each.is_hmac]
     assert not signed, f"signed without a signer: {signed[:3]}"
-    campaign.proven("ground-truth-suite", services=services, **total)
+    campaign.proven("ground-truth-suite", services=services, **total, asked_by_tests=len(asked), unread=len(unread))
