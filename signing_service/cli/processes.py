@@ -43,11 +43,12 @@ def serve(
     _prepare(session)
     check_front_places(settings)
     check_signer_places(signers)
-    listener = _listen(settings)
-    listening = str(listener.fileno())
+    listener, probes = _listen(settings.listen_host, settings.listen_port), _probes(settings)
+    handed = ["--fd", str(listener.fileno()), *(["--probe-fd", str(probes.fileno())] if probes else [])]
+    descriptors = tuple(each.fileno() for each in (listener, probes) if each)
     supervised = supervisor.Supervisor(
         inner=[supervisor.Child("signer", ("signer",))], later=[supervisor.Child("jobs", ("jobs",))],
-        fronts=[supervisor.Child(f"front {number}", ("front", "--fd", listening), (listener.fileno(),))
+        fronts=[supervisor.Child(f"front {number}", ("front", *handed), descriptors)
                 for number in range(1, front + 1)],
     )
     logs.configure("supervisor")
@@ -62,6 +63,7 @@ def serve(
 def front(
     context: typer.Context,
     fd: Annotated[int | None, typer.Option(help="A listening socket that the supervisor bound", hidden=True)] = None,
+    probe_fd: Annotated[int | None, typer.Option(help="The same, for probes", hidden=True)] = None,
 ) -> None:
     """The front half alone: everything that is asked over HTTP. It holds no key."""
     from signing_service.cli.web import run_front  # here: the other commands need no web server
@@ -72,8 +74,9 @@ def front(
     check_front_places(settings)
     logs.configure("front")
     _await_database(settings.database_url)
-    listener = _listen(settings) if fd is None else socket.socket(fileno=fd)
-    uvloop.run(run_front(settings, listener))
+    listener = _listen(settings.listen_host, settings.listen_port) if fd is None else socket.socket(fileno=fd)
+    probes = _probes(settings) if probe_fd is None else socket.socket(fileno=probe_fd)
+    uvloop.run(run_front(settings, listener, probes))
 
 
 def jobs(context: typer.Context) -> None:
@@ -135,12 +138,15 @@ def _prepare(session: Session) -> None:
     migrate.check(settings.database_url)
 
 
-def _listen(settings: FrontSettings) -> socket.socket:
+def _probes(settings: FrontSettings) -> socket.socket | None:
+    return None if settings.probe_port is None else _listen(settings.probe_host, settings.probe_port)
+
+
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        return supervisor.bind(settings.listen_host, settings.listen_port)
+        return supervisor.bind(host, port)
     except OSError as error:
-        raise Invalid(f"{settings.listen_host}:{settings.listen_port} cannot be listened on: {error.strerror}.",
-                      code="listen") from error
+        raise Invalid(f"{host}:{port} cannot be listened on: {error.strerror}.", code="listen") from error
 
 
 def is_ready(sign_socket: Path, address: tuple[str, int]) -> bool:

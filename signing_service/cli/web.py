@@ -20,8 +20,11 @@ ENDING = 35          # seconds for what is under way when we are told to stop; t
 DESCRIPTORS = 65_536  # as many connections, files and pipes as we could ever use
 
 
-async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
-    """Until SIGTERM or SIGINT; what is under way then is ended first."""
+async def run_front(settings: FrontSettings, listener: socket.socket, probes: socket.socket | None = None) -> None:
+    """Until SIGTERM or SIGINT; what is under way then is ended first.
+
+    Who comes to `probes` has a row of its own: each turn of the loop accepts one of it, however many wait elsewhere.
+    """
     hold_little(listener)
     PatientProtocol.most_owing = min(MOST_OWING, _take_descriptors() // 2)
     async with open_runtime(settings) as rt:
@@ -35,7 +38,7 @@ async def run_front(settings: FrontSettings, listener: socket.socket) -> None:
             timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=ENDING,
         )
         warming = asyncio.create_task(_warm())
-        await uvicorn.Server(config).serve(sockets=doors(listener))
+        await uvicorn.Server(config).serve(sockets=[*doors(listener), *([probes] if probes else [])])
         warming.cancel()
 
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from signing_service.front import audit_routes, batch_routes, health, links, problems, rest, tokens, tsa
 from signing_service.front.callers import Guarded, include, permission_of
-from signing_service.front.limits import Bounds, Crowd, Envelope, Uploads
+from signing_service.front.limits import Bounds, Crowd, Envelope, ProbesOnly, Uploads
 from signing_service.front.runtime import Runtime
 from signing_service.front.threshold import Threshold
 from signing_service.front.web import (
@@ -75,10 +75,10 @@ def create_house(rt: Runtime, routers: Iterable[APIRouter] = ROUTERS) -> tuple[A
     problems.install(app)
     audience.include(app, SCREENS)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's own way of extending it
-    # From the inside to the outside: how much of one client, who it is, a size and a time, room, a name.
+    # From the inside to the outside: how much of one client, who it is, a size and a time, room, which door, a name.
     uploads = Uploads(app, rt.settings.most_uploads)
     crowd = Crowd(Bounds(tokens.Authenticate(uploads, rt), rt.settings), rt.settings.most_requests)
-    return Envelope(crowd), Threshold(crowd, uploads, rt.recognised, rt.clock)
+    return Envelope(ProbesOnly(crowd, rt.settings.probe_port)), Threshold(crowd, uploads, rt.recognised, rt.clock)
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from signing_service import metrics
-from signing_service.errors import Invalid, SigningError, TooLarge, TooMany, Unavailable
+from signing_service.errors import Invalid, NotFound, SigningError, TooLarge, TooMany, Unavailable
 from signing_service.front import problems
 from signing_service.front.callers import Caller
 from signing_service.front.settings import MIB, FrontSettings
@@ -38,6 +38,7 @@ SECURITY_HEADERS = (
 )
 TOO_MANY_REQUESTS = Unavailable("Too many requests are under way.", code="busy", retry_after=1)
 TOO_MANY_UPLOADS = TooMany("Too many of your uploads are under way.", code="uploads")
+NOTHING_ELSE = NotFound("Only health, readiness and metrics are behind this port.")
 ALWAYS_OPEN = ("/healthz", "/readyz", "/metrics")  # who looks after us is not sent away when we are busy
 
 
@@ -84,6 +85,24 @@ def _route_of(scope: Scope) -> str:
     """The declared template of the route, never what the caller wrote."""
     route: Any = scope.get("route")
     return str(getattr(route, "path", "unknown")) if route is not None else "unknown"
+
+
+@dataclass(frozen=True)
+class ProbesOnly:
+    """Who came in through the door of probes finds health, readiness and metrics behind it, and nothing else."""
+
+    app: ASGIApp
+    port: int | None  # of that door; None where there is none
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._is_theirs(scope) and scope["path"] not in ALWAYS_OPEN:
+            await refuse(NOTHING_ELSE, scope, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _is_theirs(self, scope: Scope) -> bool:
+        """By our own end of the connection, which nobody can write into a request."""
+        return self.port is not None and scope["server"][1] == self.port
 
 
 class Crowd:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRET_BYTES = 32
@@ -41,6 +41,8 @@ class FrontSettings(BaseSettings):
     front_secret_file: Path
     listen_host: str = "127.0.0.1"
     listen_port: int = Field(default=8080, ge=0, le=65_535)
+    probe_host: str = "127.0.0.1"
+    probe_port: int | None = Field(default=None, ge=1, le=65_535)  # of a door for probes alone
     proxies: Words = ()  # ranges of our own proxies: what they say of where a visitor is, is believed
     public_url: str = "http://127.0.0.1:8080"  # how clients reach us; stands in webhooks and receipts
     timezone: str = "Asia/Ho_Chi_Minh"
@@ -97,6 +99,14 @@ class FrontSettings(BaseSettings):
     def _known_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             ip_network(text)  # its ValueError says what is wrong
+        return value
+
+    @field_validator("probe_port")
+    @classmethod
+    def _door_of_its_own(cls, value: int | None, known: ValidationInfo) -> int | None:
+        """Also where the addresses differ: by its port we tell who came in through which door."""
+        if value is not None and value == known.data.get("listen_port"):
+            raise ValueError("must be another port than SIGNING_LISTEN_PORT")
         return value
 
     @field_validator("timezone")

@@ -53,6 +53,7 @@ WRONG = {
     "a time zone that is none": {"timezone": "Hanoi"},
     "a time zone that is a path": {"timezone": "../../etc/passwd"},
     "a port beyond the last": {"listen_port": 65_536},
+    "a door for probes that is everybody's": {"probe_port": 8080},
     "one pdf worker, of which one must be free": {"pdf_workers": 1},
     "tokens that live for two days": {"token_seconds": 172_800},
     "no time for a body": {"body_seconds": 0},

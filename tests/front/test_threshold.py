@@ -19,8 +19,8 @@ import uvloop
 from signing_service import metrics
 from signing_service.access import Holder, Recognised, hash_of
 from signing_service.front.callers import Caller, Role
-from signing_service.front.limits import Crowd, Envelope, Uploads
-from signing_service.front.patience import PatientProtocol, doors
+from signing_service.front.limits import ALWAYS_OPEN, Crowd, Envelope, ProbesOnly, Uploads
+from signing_service.front.patience import DOORS, PatientProtocol, doors
 from signing_service.front.threshold import MOST_THROWN_AWAY, Threshold
 
 NOW = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -33,6 +33,7 @@ class House:
 
     free: asyncio.Event = field(default_factory=asyncio.Event)
     came_in: list[str] = field(default_factory=list)
+    probes: tuple[str, int] = ("", 0)
 
     def __post_init__(self) -> None:
         self.uploads = Uploads(self, 1)
@@ -58,17 +59,19 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(most_requests: int = 1) -> AsyncIterator[tuple[House, tuple[str, int]]]:
+async def open_house(most_requests: int = 1, probes: bool = False) -> AsyncIterator[tuple[House, tuple[str, int]]]:
     house = House()
     house.crowd.most = most_requests
 
     class Door(PatientProtocol):
         threshold = house.threshold
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(Envelope(house.crowd), http=Door, lifespan="off", log_config=None, ws="none")
+    listener, *others = (socket.create_server(("127.0.0.1", 0)) for _ in range(1 + probes))
+    house.probes = others[0].getsockname() if others else house.probes
+    app = Envelope(ProbesOnly(house.crowd, house.probes[1] or None))
+    config = uvicorn.Config(app, http=Door, lifespan="off", log_config=None, ws="none")
     server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve(sockets=[listener, *others]))
     try:
         yield house, listener.getsockname()
     finally:
@@ -271,11 +274,65 @@ def test_many_are_let_in_at_once_and_nobody_waits_for_a_turn_of_the_loop_each() 
         while Visitor.came < len(coming):
             turns += 1
             await asyncio.sleep(0)
-        for each in (*coming, *serving):
-            each.close()
+        for caller in coming:
+            caller.close()
+        for server in serving:
+            server.close()
         return turns
 
     assert uvloop.run(story()) < 16
+
+
+def test_a_probe_is_let_in_at_once_while_hundreds_wait_at_the_other_door() -> None:
+    came: list[int] = []
+
+    class Visitor(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            came.append(transport.get_extra_info("sockname")[1])
+
+    async def story() -> tuple[int, int]:
+        listener, probes = (socket.create_server(("127.0.0.1", 0), backlog=500) for _ in range(2))
+        listener.setblocking(False)
+        probes.setblocking(False)
+        coming = [socket.create_connection(listener.getsockname()) for _ in range(400)]
+        coming.append(socket.create_connection(probes.getsockname()))
+        serving = [await asyncio.get_running_loop().create_server(Visitor, sock=each)
+                   for each in (*doors(listener), probes)]
+        own = probes.getsockname()[1]
+        while len(came) < len(coming):  # noqa: ASYNC110 - it is the turns of the loop that are looked at
+            await asyncio.sleep(0)
+        for caller in coming:
+            caller.close()
+        for server in serving:
+            server.close()
+        return came.index(own), len(came)
+
+    before, everybody = uvloop.run(story())
+    assert before <= 3 * DOORS
+    assert everybody == 401
+
+
+@pytest.mark.parametrize(("path", "status"), [*((path, 200) for path in ALWAYS_OPEN), ("/", 404), ("/busy", 404)])
+def test_through_the_door_of_probes_nothing_but_them_is_found(path: str, status: int) -> None:
+    async def story() -> None:
+        async with open_house(probes=True) as (house, address):
+            line = await Line.to(house.probes)
+            answered, headers, _ = await line.asks(head(path))
+            assert (answered, "x-request-id" in headers) == (status, True)
+            assert house.came_in == ([path] if status == 200 else [])
+            assert (await (await Line.to(address)).asks(head("/")))[0] == 200
+
+    asyncio.run(story())
+
+
+def test_a_probe_is_answered_at_its_own_door_while_the_house_is_full() -> None:
+    async def story() -> None:
+        async with open_house(probes=True) as (house, address):
+            await busy(house, address, head("/busy"))
+            assert (await (await Line.to(address)).asks(head("/")))[0] == 503
+            assert (await (await Line.to(house.probes)).asks(head("/healthz")))[0] == 200
+
+    asyncio.run(story())
 
 
 def test_who_was_sent_away_and_leaves_a_body_half_way_is_hung_up_on() -> None:
