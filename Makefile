@@ -95,7 +95,8 @@ faults: $(READY) ## Take device, disk, database and clock away, attack door, log
 		tests/hsm/test_faults.py tests/hsm/test_deadline.py tests/hsm/test_outages.py tests/hsm/test_codes.py \
 		tests/hsm/test_flips.py tests/hsm/test_load.py tests/hsm/test_modules.py tests/hsm/test_contract.py \
 		tests/signer/test_process.py tests/signer/test_life.py tests/signer/test_phone_life.py \
-		tests/tlog/test_campaign.py tests/pdf/test_finished.py tests/pdf/test_stock_cms.py tests/pdf/test_direct.py tests/pdf/test_bombs.py
+		tests/tlog/test_campaign.py tests/pdf/test_finished.py tests/pdf/test_stock_cms.py tests/pdf/test_direct.py \
+		tests/pdf/test_bombs.py
 
 fuzz: $(READY) ## Ten minutes of coverage-guided fuzzing for everything that parses
 	@.ci/install-missing $(FOR_TESTS)
