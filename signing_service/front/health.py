@@ -22,6 +22,7 @@ from signing_service.errors import SigningError, TooMany, Unavailable
 from signing_service.front.callers import Guarded
 from signing_service.front.rest import Held
 from signing_service.front.runtime import Runtime
+from signing_service.front.threshold import ALIVE
 from signing_service.wire.messages import Health, HealthReport
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,8 @@ class Readiness:
 
 @router.get("/healthz", summary="This process answers", response_class=JSONResponse)
 async def live() -> JSONResponse:
-    return JSONResponse({"status": "ok"})
+    """Mostly answered at the threshold already, with the same words."""
+    return JSONResponse(ALIVE)
 
 
 @router.get("/readyz", summary="Everything that signing needs answers", response_class=JSONResponse,

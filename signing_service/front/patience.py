@@ -3,7 +3,7 @@
 Whoever connects and says nothing, begins a request and does not end it, or stays connected after an answer, costs a
 socket and a few kilobytes; they never reach the application. Each has its time, and when there are too many of them the
 one that has kept us waiting longest makes room: however many come, others find a connection. Bodies have their own
-limits (`limits.Bounds`). Who would be refused in any case is answered here (`threshold`).
+limits (`limits.Bounds`). What needs nothing from inside to be answered is answered here (`threshold`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PatientProtocol(H11Protocol):
     _owing: ClassVar[dict[PatientProtocol, None]] = {}  # of this process, the one that kept us waiting longest first
     _impatience: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
-    _thrown_away: int = 0  # bytes of a body that are still to come, of somebody who was sent away
+    _thrown_away: int = 0  # bytes of a body that are still to come, of somebody who has an answer
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -60,7 +60,7 @@ class PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         data = self._without_what_is_nobodys(data)
-        if data and not self._is_sent_away(data):
+        if data and not self._is_answered(data):
             self._is_heard(data)
 
     def _is_heard(self, data: bytes) -> None:
@@ -81,18 +81,18 @@ class PatientProtocol(H11Protocol):
         self._thrown_away = max(0, self._thrown_away - len(data))
         return kept
 
-    def _is_sent_away(self, data: bytes) -> bool:
+    def _is_answered(self, data: bytes) -> bool:
         """Who is, has as much time for the rest of the request and the next one as anybody for a first one."""
-        if self.threshold is None or not self._is_between_two() or (away := self.threshold.sends_away(data)) is None:
+        if self.threshold is None or not self._is_between_two() or (given := self.threshold.answers(data)) is None:
             return False
         self._unset_keepalive_if_required()
         self._stop_waiting()
-        lines = [*self.server_state.default_headers, *([] if away.left is not None else [CLOSE_HEADER])]
-        self.transport.write(b"".join((away.first_line, *(b"%s: %s\r\n" % line for line in lines), away.rest)))
-        if away.left is None:
+        lines = [*self.server_state.default_headers, *([] if given.left is not None else [CLOSE_HEADER])]
+        self.transport.write(b"".join((given.first_line, *(b"%s: %s\r\n" % line for line in lines), given.rest)))
+        if given.left is None:
             self.transport.close()
         else:
-            self._thrown_away = away.left
+            self._thrown_away = given.left
             self._wait()
         return True
 

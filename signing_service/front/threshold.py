@@ -3,6 +3,9 @@
 A refusal inside costs a parsed request, a task and mostly a connection; where five times as many come as we can serve,
 that is four of them for each good answer. Here it costs a comparison and one write, and the connection may stay.
 
+Who asks only whether we are alive is answered here as well: that needs nothing from inside, and where hundreds of
+requests go on at once each step inside would wait for all of theirs.
+
 Nobody is let in here: what is not plainly one of these cases goes on and is decided inside, where the same limits hold.
 """
 
@@ -15,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
+
+from starlette.responses import JSONResponse, Response
 
 from signing_service import metrics
 from signing_service.access import Recognised, hash_of
@@ -36,11 +41,13 @@ MOST_THROWN_AWAY: Final = 1 << 20  # bytes of a body: with more of it to come, c
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,8})[ \t]*\r\n")
 _TOKEN: Final = re.compile(rb"\r\nauthorization:[ \t]*bearer[ \t]+(st_[0-9a-f]{64})[ \t]*\r\n")
 _FORM: Final = re.compile(rb"\r\ncontent-type:[ \t]*multipart/form-data")
+ALIVE: Final = {"status": "ok"}     # the answer of /healthz
+_IS_ALIVE: Final = b"GET /healthz HTTP/1.1\r\n"
 _OPEN: Final = frozenset(path.encode() for path in ALWAYS_OPEN)
 
 
 @dataclass(frozen=True)
-class Away:
+class AtOnce:
     """An answer, and how much of the request is still to come and is nobody's. None: the connection ends here."""
 
     first_line: bytes
@@ -56,18 +63,20 @@ class Threshold:
     ) -> None:
         self._crowd, self._uploads, self._recognised, self._clock = crowd, uploads, recognised, clock
         self._coming = 0    # let in, and not counted inside yet
-        self._busy, self._slow_down = _Prepared(TOO_MANY_REQUESTS), _Prepared(TOO_MANY_UPLOADS)
+        self._busy, self._slow_down = _refusing(TOO_MANY_REQUESTS), _refusing(TOO_MANY_UPLOADS)
+        self._alive = _Prepared(JSONResponse(ALIVE), draw("rq"), "/healthz")
 
-    def sends_away(self, data: bytes) -> Away | None:
+    def answers(self, data: bytes) -> AtOnce | None:
         """The answer to the request that begins with these bytes; None where it has to be looked at properly."""
-        if not self._is_full and not self._uploads.any_full:
+        asks_for_health = data.startswith(_IS_ALIVE)
+        if not asks_for_health and not self._is_full and not self._uploads.any_full:
             return None
         end = data.find(b"\r\n\r\n", 0, LONGEST_HEAD)
         if end < 0:
             return None
         head = data[:end + 2].lower()
-        prepared = self._refusal(head)
-        return None if prepared is None else prepared.away(_left_of(head, len(data) - end - 4))
+        prepared = self._alive if asks_for_health else self._refusal(head)
+        return None if prepared is None else prepared.at_once(_left_of(head, len(data) - end - 4))
 
     def lets_in(self) -> None:
         """One more is on its way in. Whoever comes in the same turn of the loop must know, or hundreds do at once: they
@@ -117,17 +126,21 @@ def _left_of(head: bytes, there: int) -> int | None:
 
 
 class _Prepared:
-    """An answer that is the same for everybody, but for its id."""
+    """An answer that is the same for everybody, but for its id: that of `response`, which was made for this one."""
 
-    def __init__(self, error: SigningError) -> None:
-        name = draw("rq").encode()
-        response = problems.answer(error, name.decode())
+    def __init__(self, response: Response, request_id: str, route: str) -> None:
         status = HTTPStatus(response.status_code)
-        self._status = str(status.value)
+        self._route, self._status = route, str(status.value)
         self._first_line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+        name = request_id.encode()
         headers = b"".join(b"%s: %s\r\n" % pair for pair in (*response.raw_headers, *SECURITY_HEADERS))
         self._parts = (b"x-request-id: %s\r\n" % name + headers + b"\r\n" + bytes(response.body)).split(name)
 
-    def away(self, left: int | None) -> Away:
-        metrics.HTTP_REQUESTS.labels("unknown", self._status).inc()
-        return Away(self._first_line, draw("rq").encode().join(self._parts), left)
+    def at_once(self, left: int | None) -> AtOnce:
+        metrics.HTTP_REQUESTS.labels(self._route, self._status).inc()
+        return AtOnce(self._first_line, draw("rq").encode().join(self._parts), left)
+
+
+def _refusing(error: SigningError) -> _Prepared:
+    request_id = draw("rq")
+    return _Prepared(problems.answer(error, request_id), request_id, "unknown")

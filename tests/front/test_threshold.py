@@ -18,6 +18,7 @@ import uvloop
 
 from signing_service import metrics
 from signing_service.access import Holder, Recognised, hash_of
+from signing_service.front import health
 from signing_service.front.callers import Caller, Role
 from signing_service.front.limits import ALWAYS_OPEN, Crowd, Envelope, ProbesOnly, Uploads
 from signing_service.front.patience import DOORS, PatientProtocol, doors
@@ -54,6 +55,9 @@ class House:
             await self.free.wait()
         while (await receive()).get("more_body"):
             pass
+        if scope["path"] == "/healthz":
+            await (await health.live())(scope, receive, send)
+            return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
@@ -132,7 +136,7 @@ def test_who_is_sent_away_never_comes_in_and_may_ask_again_on_the_same_connectio
                 status, headers, _ = await line.asks(head())
                 assert (status, headers["retry-after"]) == (503, "1")
             assert (await line.asks(head("/healthz")))[0] == 200
-            assert house.came_in == ["/busy", "/healthz"]
+            assert house.came_in == ["/busy"]
             house.free.set()
             assert (await inside.hears())[0] == 200
             assert (await line.asks(head()))[0] == 200
@@ -219,7 +223,9 @@ def test_where_the_next_request_begins_is_certain_or_the_connection_ends(content
 
 
 INSIDE = {
-    "health": head("/healthz"), "a long poll": head("/api/v1/signing-requests/sr_1?wait=30"),
+    "health in other words": head("/healthz?"), "health without its words": head("/healthz", "HEAD"),
+    "half a question for health": head("/healthz")[:-2], "whether it is ready": head("/readyz"),
+    "a long poll": head("/api/v1/signing-requests/sr_1?wait=30"),
     "another method": head("/", "HEAD"), "an older protocol": b"GET / HTTP/1.0\r\n\r\n",
     "half a head": b"GET / HTTP/1.1\r\nHost: a\r\n", "no request at all": b"\r\n\r\n",
 }
@@ -229,8 +235,8 @@ INSIDE = {
 def test_what_is_not_plainly_to_be_refused_is_decided_inside(content: bytes) -> None:
     house = House()
     house.crowd.inside = 1
-    assert house.threshold.sends_away(head()) is not None
-    assert house.threshold.sends_away(content) is None
+    assert house.threshold.answers(head()) is not None
+    assert house.threshold.answers(content) is None
 
 
 def test_it_says_the_same_as_inside_and_is_counted_the_same() -> None:
@@ -239,11 +245,11 @@ def test_it_says_the_same_as_inside_and_is_counted_the_same() -> None:
             await busy(house, address, head("/busy"))
             before = counted()
             outside = await (await Line.to(address)).asks(head("/", "GET", "Connection: close"))
-            Threshold.sends_away, kept = (lambda *_: None), Threshold.sends_away  # type: ignore[method-assign]
+            Threshold.answers, kept = (lambda *_: None), Threshold.answers  # type: ignore[method-assign]
             try:
                 inside = await (await Line.to(address)).asks(head("/", "GET", "Connection: close"))
             finally:
-                Threshold.sends_away = kept  # type: ignore[method-assign]
+                Threshold.answers = kept  # type: ignore[method-assign]
             for _, headers, told in (outside, inside):
                 assert headers.pop("x-request-id") == json.loads(told)["request_id"]
                 headers.pop("date")
@@ -254,9 +260,25 @@ def test_it_says_the_same_as_inside_and_is_counted_the_same() -> None:
     asyncio.run(story())
 
 
-def counted() -> float:
-    return metrics.registry().get_sample_value(
-        "signing_http_requests_total", {"route": "unknown", "status": "503"}) or 0
+@pytest.mark.parametrize("more", [[], ["Connection: close"]], ids=["it stays", "it closes"])
+def test_health_is_told_the_same_as_inside_and_needs_nobody_there(more: list[str]) -> None:
+    async def story() -> None:
+        async with open_house(most_requests=9) as (house, address):
+            before = counted("/healthz", "200")
+            outside = await (await Line.to(address)).asks(head("/healthz", "GET", *more))
+            assert (house.came_in, counted("/healthz", "200")) == ([], before + 1)
+            inside = await (await Line.to(address)).asks(head("/healthz?", "GET", *more))
+            assert house.came_in == ["/healthz"]
+            for _, headers, _ in (outside, inside):
+                assert headers.pop("x-request-id").startswith("rq_")
+                headers.pop("date")
+            assert outside == inside
+
+    asyncio.run(story())
+
+
+def counted(route: str = "unknown", status: str = "503") -> float:
+    return metrics.registry().get_sample_value("signing_http_requests_total", {"route": route, "status": status}) or 0
 
 
 def test_many_are_let_in_at_once_and_nobody_waits_for_a_turn_of_the_loop_each() -> None:
@@ -319,7 +341,7 @@ def test_through_the_door_of_probes_nothing_but_them_is_found(path: str, status:
             line = await Line.to(house.probes)
             answered, headers, _ = await line.asks(head(path))
             assert (answered, "x-request-id" in headers) == (status, True)
-            assert house.came_in == ([path] if status == 200 else [])
+            assert house.came_in == ([path] if path in ("/readyz", "/metrics") else [])
             assert (await (await Line.to(address)).asks(head("/")))[0] == 200
 
     asyncio.run(story())
