@@ -84,11 +84,14 @@ class Aside:
             self._place.put_nowait(None)
 
 
-async def turns_out_costly(worker: Worker) -> None:
-    """Returns when a worker has spent half a second on the document it has just been given; never when it is over."""
-    begun = cpu_seconds(worker.pid)
-    while (left := COSTLY - (cpu_seconds(worker.pid) - begun)) > 0:  # noqa: ASYNC110 - another process makes it true
+async def turns_out_costly(worker: Worker, begun: float) -> None:
+    """Returns when a worker has spent half a second on the document that it was given when it had used `begun` seconds
+    of CPU; never when it is over.
+    """
+    left = COSTLY
+    while left > 0:
         await asyncio.sleep(max(left, _LOOKS_AGAIN))
+        left = COSTLY - (cpu_seconds(worker.pid) - begun)
     if not worker.alive:
         await asyncio.Event().wait()
 

@@ -195,7 +195,7 @@ class Pool:
 
     async def _step_back(self, seat: _Seat, verb: Verb, client_id: str) -> None:
         """Once a document turns out costly its place is freed: at most so many read at once, aside and elsewhere."""
-        await turns_out_costly(seat.worker)
+        await turns_out_costly(seat.worker, seat.begun)
         self._aside.note(client_id, float("inf"))
         if self._aside.adopts(seat.worker):
             seat.is_aside = True
