@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +22,8 @@ from sqlalchemy import func, select
 
 from signing_service.db.tables import checkpoint
 from tests.support import campaign, databases, long_log
-from tests.support.service import PLAN, ROOT, Running, Service, until
+from tests.support.served import serve
+from tests.support.service import PLAN, Service, until
 from tests.support.signing_load import crowd
 
 ENTRIES = campaign.rounds(10_000, 1_000_000)
@@ -62,17 +61,6 @@ def test_after_a_crash_everything_is_ready_within_ten_seconds_whatever_the_log_h
         cpu_seconds_until_ready=[round(sum(each.values()), 2) for each in spent],
         of_which={name: round(seconds, 2) for name, seconds in spent[-1].items()})
     assert max(ready) <= READY_SECONDS
-
-
-def serve(service: Service) -> None:
-    """All of it under its supervisor, as operators start it; returns when it is ready."""
-    environment = service.environment() | {"SIGNING_LISTEN_PORT": str(service.ports[0])}
-    log = service.directory / "serve.log"
-    with log.open("ab") as output:
-        service.running["serve"] = Running(subprocess.Popen(
-            [sys.executable, "-m", "signing_service", "serve"], cwd=ROOT, env=environment, stdout=output,
-            stderr=output), log)
-    service.await_ready()
 
 
 def crashed(service: Service) -> float:
