@@ -366,5 +366,5 @@ def test_who_was_sent_away_and_leaves_a_body_half_way_is_hung_up_on() -> None:
             assert await line.is_over()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PatientProtocol, "header_seconds", 0.05)
+        patch.setattr(PatientProtocol, "header_seconds", 0.5)
         asyncio.run(story())

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hsm import open_device
+from hsm.softhsm import find_module
 from tests.support import spy_log
 from tests.support.city import Person
 from tests.support.faulty import Faulty
@@ -162,7 +163,7 @@ def crashed(directory: Path, crashes: list[tuple[str, signal.Signals]]) -> Told:
     kept = KeptSigner(directory, device, faulty.settings, DEADLINE)
     people = kept.officials(6 * len(crashes), "rsa-2048")
     device.close()
-    spied = {"FAULTY_MODULE": str(spy), "PKCS11SPY": faulty.environment["FAULTY_MODULE"],
+    spied = {"FAULTY_MODULE": str(spy), "PKCS11SPY": str(find_module()),
              "PKCS11SPY_OUTPUT": str(log), "TZ": "UTC", "SIGNING_DEVICE_THREADS": "1"}
     try:
         for function, number in crashes:

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from hsm import Device, DeviceSettings, open_device
+from hsm.softhsm import find_module
 from tests.support.softhsm import provisioned
 from tests.support.spy_log import find_spy
 
@@ -40,10 +41,11 @@ class RemoteToken:
 
     def start(self) -> None:
         self.socket.unlink(missing_ok=True)
-        module = find_spy() if self._spied else self._token.module
+        real = find_module()  # and not the spy that may stand before every token of the tests
+        module = find_spy() if self._spied else real
         assert module is not None, "OpenSC's pkcs11-spy is not installed"
         provider = ("--provider", str(module), f"pkcs11:token={self._token.token}")
-        spying = {"PKCS11SPY": str(self._token.module), "PKCS11SPY_OUTPUT": str(self.log), "TZ": "UTC"}
+        spying = {"PKCS11SPY": str(real), "PKCS11SPY_OUTPUT": str(self.log), "TZ": "UTC"}
         self._server = subprocess.Popen(
             ["p11-kit", "server", "--foreground", "--name", str(self.socket), *provider],
             env={**os.environ, **spying, "SOFTHSM2_CONF": str(self._token.softhsm_conf)},
