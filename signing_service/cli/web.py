@@ -23,7 +23,8 @@ DESCRIPTORS = 65_536  # as many connections, files and pipes as we could ever us
 async def run_front(settings: FrontSettings, listener: socket.socket, probes: socket.socket | None = None) -> None:
     """Until SIGTERM or SIGINT; what is under way then is ended first.
 
-    Who comes to `probes` has a row of its own: each turn of the loop accepts one of it, however many wait elsewhere.
+    Who comes to `probes` has a row of its own: each turn of the loop accepts from it, however many wait elsewhere. A
+    crowd makes turns long, some ten a second, so one of them lets in more than one probe here, too.
     """
     hold_little(listener)
     PatientProtocol.most_owing = min(MOST_OWING, _take_descriptors() // 2)
@@ -38,7 +39,7 @@ async def run_front(settings: FrontSettings, listener: socket.socket, probes: so
             timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=ENDING,
         )
         warming = asyncio.create_task(_warm())
-        await uvicorn.Server(config).serve(sockets=[*doors(listener), *([probes] if probes else [])])
+        await uvicorn.Server(config).serve(sockets=[*doors(listener), *(doors(probes) if probes else [])])
         warming.cancel()
 
 
