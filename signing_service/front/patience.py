@@ -24,7 +24,9 @@ MOST_WRITTEN = 8_192   # bytes of answers that wait in memory before whoever wri
                        # size of most answers: head and body leave together
 MOST_OWING = 8_192     # connections that owe us a request or the rest of one: 100 MB. With fewer, thousands that come
                        # back at once would push honest ones out before these have said a word
-DOORS = 16             # connections accepted in one turn of the loop: libuv takes one for each listening descriptor
+DOORS = 64             # connections accepted in one turn of the loop: libuv takes one for each listening descriptor.
+                       # With 16 a crowd of five times what we can do was not let in fast enough to be refused; each one
+                       # costs a new connection a call to the kernel in vain, and one that stays nothing
 MOST_UNSENT = 131_072  # bytes of one connection that wait in the kernel; its own measure is 2.5 MB and more
 
 
