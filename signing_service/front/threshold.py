@@ -72,7 +72,7 @@ class Threshold:
         if not asks_for_health and not self._is_full and not self._uploads.any_full:
             return None
         end = data.find(b"\r\n\r\n", 0, LONGEST_HEAD)
-        if end < 0:
+        if end < 0 or (asks_for_health and len(data) > end + 4):  # with more to come it is served like any other
             return None
         head = data[:end + 2].lower()
         prepared = self._alive if asks_for_health else self._refusal(head)

@@ -336,6 +336,7 @@ def test_five_times_as_much_as_it_can_do(door: Door, tmp_path: Path, kind: str) 
     assert over.without_retry_after == 0
     assert {each.status for each in (*crowded.answers, *own.answers)} == {200}
     assert p99(own.taken()) < HEALTH_P99
+    assert p99(crowded.taken()) < HEALTH_P99
     assert held[1] - held[0] <= GROWTH
     assert share >= GOODPUT
 

@@ -224,7 +224,8 @@ def test_where_the_next_request_begins_is_certain_or_the_connection_ends(content
 
 INSIDE = {
     "health in other words": head("/healthz?"), "health without its words": head("/healthz", "HEAD"),
-    "half a question for health": head("/healthz")[:-2], "whether it is ready": head("/readyz"),
+    "half a question for health": head("/healthz")[:-2], "health, and what is asked next": head("/healthz") + head("/"),
+    "whether it is ready": head("/readyz"),
     "a long poll": head("/api/v1/signing-requests/sr_1?wait=30"),
     "another method": head("/", "HEAD"), "an older protocol": b"GET / HTTP/1.0\r\n\r\n",
     "half a head": b"GET / HTTP/1.1\r\nHost: a\r\n", "no request at all": b"\r\n\r\n",

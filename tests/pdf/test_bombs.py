@@ -52,8 +52,8 @@ def test_every_bomb_is_refused_within_its_limits_while_good_documents_pass(tmp_p
     with_pool(story, LIMITS, size=4)
     assert set(outcomes) == set(BOMBS)
     assert {name: code for name, code in outcomes.items() if code not in REFUSALS} == {}
-    if campaign.FULL:  # elsewhere the machine does other things as well
-        assert time.monotonic() - started < MOST_SECONDS
+    patience = LIMITS.look_wall_seconds * len(BOMBS) / HOSTILE_CLIENTS  # the machine does other things as well
+    assert time.monotonic() - started < (MOST_SECONDS if campaign.FULL else patience)
     assert served >= HOSTILE_CLIENTS
 
 
